@@ -1,0 +1,78 @@
+//! The small files that carry identity on hosts, since there is no state file.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::address::Address;
+use super::name::Name;
+use super::time::Timestamp;
+use super::topology::TopologyId;
+
+/// What bkpctl's marker in a datastore says, `managed.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Managed {
+    /// The topology it belongs to.
+    pub topology: TopologyId,
+    /// The datastore's name there.
+    pub object: Name,
+    /// How often planning changed it.
+    pub generation: u64,
+    /// Whether it may not be destroyed.
+    #[serde(default)]
+    pub guard: bool,
+    /// Phases that were completed, with the time.
+    #[serde(default)]
+    pub phases: BTreeMap<Name, Timestamp>,
+}
+
+/// The clear facts of a repository's own marker, `bkpctl.json`.
+///
+/// A reader of the marker ignores fields it does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryMarker {
+    /// The version of the format.
+    pub format: u32,
+    /// The repository's id in hex.
+    #[serde(rename = "repository")]
+    pub id: String,
+    /// The machine id of the host that may open it by path.
+    pub home: String,
+    /// The key domain's id in hex: packs move verbatim inside one domain.
+    pub domain: String,
+}
+
+/// What bkpctl manages on a node, `registry.json` in its folder there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Registry {
+    /// The managed things by address, with a short description each.
+    pub objects: BTreeMap<Address, String>,
+}
+
+/// The record of a drill that succeeded or failed, written into the datastore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Proof {
+    /// The drill's name.
+    pub drill: Name,
+    /// The source that was restored.
+    pub source: Name,
+    /// The snapshot's id in hex.
+    pub snapshot: String,
+    /// When the drill ended.
+    pub at: Timestamp,
+    /// Whether everything agreed.
+    pub passed: bool,
+    /// How many entries were restored and compared.
+    pub files: u64,
+    /// How many bytes were restored and compared.
+    pub bytes: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// What did not agree, in words; empty when it passed.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// MAC over all other fields by a key derived from the reading key, in hex.
+    #[serde(default)]
+    pub mac: String,
+}

@@ -1,0 +1,23 @@
+//! The pure vocabulary: names, sizes, times, the declared topology and the observed state.
+//!
+//! Nothing here reads a clock, the environment, a disk or the network, and nothing
+//! of ours is imported. Every other folder speaks in these words; `docs/words.md`
+//! explains them to people.
+
+pub mod address;
+pub mod markers;
+pub mod name;
+pub mod observed;
+pub mod retention;
+pub mod schedule;
+pub mod size;
+pub mod snapshot;
+pub mod time;
+pub mod topology;
+
+pub use address::Address;
+pub use name::Name;
+pub use observed::Observed;
+pub use size::{Amount, ByteSize};
+pub use time::{Period, Timestamp};
+pub use topology::Topology;
