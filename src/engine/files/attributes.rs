@@ -1,0 +1,132 @@
+//! Sets owner, mode, extended attributes and times of what was just placed.
+//!
+//! The order matters: a change of owner clears set-user bits and capabilities, attributes
+//! need the right to write, and everything changes times. So: owner, attributes, mode, times.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::entry::{Meta, Time};
+use super::note::What;
+
+/// The set-user and set-group bits.
+const SET_ID_BITS: u32 = 0o6000;
+
+/// Attributes a new file can inherit from a directory without being asked.
+const INHERITED: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
+/// Says how to reach what gets the metadata.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Handle<'a> {
+    /// Open for reading or writing.
+    Open(BorrowedFd<'a>),
+    /// Held by its place only, as links, fifos and devices must be; reached through `/proc`.
+    Held(BorrowedFd<'a>),
+}
+
+/// Takes what could not be set, and why.
+pub(super) type Failures = Vec<(What, Errno)>;
+
+/// Applies everything `meta` has; `is_link` leaves out the mode, which links do not have.
+pub(super) fn apply(handle: Handle<'_>, meta: &Meta, is_link: bool, clean: bool) -> Failures {
+    let mut failures = Failures::new();
+    let mut mode = meta.mode;
+    if let Err(errno) = set_owner(handle, meta) {
+        failures.push((What::OwnerNotSet, errno));
+        // The rights of one owner must not be given to another.
+        if mode & SET_ID_BITS != 0 && !is_link {
+            mode &= !SET_ID_BITS;
+            failures.push((What::SetIdDropped, errno));
+        }
+    }
+    if clean && !is_link {
+        remove_inherited(handle, meta);
+    }
+    for xattr in &meta.xattrs {
+        if let Err(errno) = set_xattr(handle, &xattr.name, &xattr.value) {
+            failures.push((What::XattrNotSet(xattr.name.clone()), errno));
+        }
+    }
+    if !is_link && let Err(errno) = set_mode(handle, mode) {
+        failures.push((What::ModeNotSet, errno));
+    }
+    if let Err(errno) = set_times(handle, meta.mtime) {
+        failures.push((What::TimesNotSet, errno));
+    }
+    failures
+}
+
+fn set_owner(handle: Handle<'_>, meta: &Meta) -> Result<(), Errno> {
+    let (uid, gid) = (Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)));
+    match handle {
+        Handle::Open(fd) => rustix::fs::fchown(fd, uid, gid),
+        Handle::Held(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+    }
+}
+
+fn set_mode(handle: Handle<'_>, mode: u32) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(mode);
+    match handle {
+        Handle::Open(fd) => rustix::fs::fchmod(fd, mode),
+        Handle::Held(fd) => rustix::fs::chmod(proc_path(fd), mode),
+    }
+}
+
+fn set_xattr(handle: Handle<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+    match handle {
+        Handle::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
+        Handle::Held(fd) => rustix::fs::setxattr(proc_path(fd), name, value, XattrFlags::empty()),
+    }
+}
+
+fn remove_inherited(handle: Handle<'_>, meta: &Meta) {
+    for name in INHERITED {
+        if meta
+            .xattrs
+            .iter()
+            .any(|xattr| xattr.name == name.as_bytes())
+        {
+            continue;
+        }
+        // Most have none, and what cannot be removed shows when the result is compared.
+        let _ = match handle {
+            Handle::Open(fd) => rustix::fs::fremovexattr(fd, name),
+            Handle::Held(fd) => rustix::fs::removexattr(proc_path(fd), name),
+        };
+    }
+}
+
+fn set_times(handle: Handle<'_>, mtime: Time) -> Result<(), Errno> {
+    let omit = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
+    let modified = Timespec {
+        tv_sec: mtime.seconds,
+        tv_nsec: mtime.nanos.into(),
+    };
+    let times = Timestamps {
+        last_access: omit,
+        last_modification: modified,
+    };
+    match handle {
+        Handle::Open(fd) => rustix::fs::futimens(fd, &times),
+        Handle::Held(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
+    }
+}
+
+/// Returns a path that leads to what is held, itself, even if that is a link.
+fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// Tells whether what is created in this directory inherits an ACL.
+pub(super) fn passes_acl_on(dir: BorrowedFd<'_>) -> bool {
+    let mut none = [0_u8; 1];
+    !matches!(
+        rustix::fs::getxattr(proc_path(dir), INHERITED[1], &mut none),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOENT)
+    )
+}
