@@ -1,0 +1,297 @@
+//! The reading key of a domain and the writer keys derived from it.
+
+use std::fmt;
+
+use hpke::kem::X25519HkdfSha256;
+use hpke::{Kem, Serializable};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::CryptoError;
+use crate::engine::env::Env;
+use crate::engine::hex;
+
+const CONTEXT_PRIVATE: &str = "bkpctl format 0 recipient private key";
+const CONTEXT_ROOT: &str = "bkpctl format 0 root secret";
+const CONTEXT_ROOT_CHECK: &str = "bkpctl format 0 root check";
+const CONTEXT_DOMAIN: &str = "bkpctl format 0 key domain id";
+const CONTEXT_ID: &str = "bkpctl format 0 writer id key";
+const CONTEXT_MAC: &str = "bkpctl format 0 writer mac key";
+const CONTEXT_PROOF: &str = "bkpctl format 0 proof mac key";
+const WRITER_MAGIC: &[u8; 8] = b"bkpwrit0";
+
+/// The longest label of a writer, in bytes.
+pub(super) const LABEL_BYTES_MAX: usize = 64;
+
+/// Names a key domain: all repositories that one reading key opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DomainId(pub [u8; 32]);
+
+impl fmt::Display for DomainId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&hex::encode(&self.0))
+    }
+}
+
+/// Opens everything of its key domain.
+///
+/// It is one seed of 32 bytes; the recipient's key pair and the root of all writer keys follow
+/// from it, so that a printed code of moderate length is the whole key.
+#[derive(Clone)]
+pub struct ReadingKey {
+    seed: Zeroizing<[u8; 32]>,
+    root: Zeroizing<[u8; 32]>,
+    public: [u8; 32],
+    domain: DomainId,
+}
+
+impl ReadingKey {
+    /// Makes a new key.
+    pub fn generate(env: &Env) -> Result<Self, CryptoError> {
+        let seed = Zeroizing::new(env.random().map_err(CryptoError::Entropy)?);
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// Returns the key of a seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let root = Zeroizing::new(blake3::derive_key(CONTEXT_ROOT, seed));
+        let (_, public) = key_pair(seed);
+        let public: [u8; 32] = public.to_bytes().into();
+        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT_DOMAIN);
+        hasher.update(&public);
+        hasher.update(&blake3::derive_key(CONTEXT_ROOT_CHECK, &*root));
+        Self {
+            seed: Zeroizing::new(*seed),
+            root,
+            public,
+            domain: DomainId(*hasher.finalize().as_bytes()),
+        }
+    }
+
+    /// Returns the seed, from which the whole key follows: as secret as the key.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    /// Returns the id of the key domain, which is no secret.
+    pub fn domain(&self) -> DomainId {
+        self.domain
+    }
+
+    /// Returns the recipient's public key.
+    pub fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
+    pub(super) fn private(&self) -> <X25519HkdfSha256 as Kem>::PrivateKey {
+        key_pair(&self.seed).0
+    }
+
+    /// Derives the key with which one source writes.
+    ///
+    /// Sources that share a label share chunks, and trust each other not to poison them.
+    pub fn writer(&self, label: &str) -> Result<WriterKey, CryptoError> {
+        check_label(label)?;
+        Ok(WriterKey {
+            domain: self.domain,
+            recipient: self.public,
+            label: label.to_owned(),
+            id_key: self.derive(CONTEXT_ID, label),
+            mac_key: self.derive(CONTEXT_MAC, label),
+        })
+    }
+
+    /// Returns the code that proves that a holder of this key wrote `bytes`.
+    pub fn mac_proof(&self, bytes: &[u8]) -> [u8; 32] {
+        let key = self.derive(CONTEXT_PROOF, "");
+        *blake3::keyed_hash(&key, bytes).as_bytes()
+    }
+
+    fn derive(&self, context: &str, label: &str) -> Zeroizing<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(&*self.root);
+        hasher.update(label.as_bytes());
+        let key = Zeroizing::new(*hasher.finalize().as_bytes());
+        hasher.zeroize();
+        key
+    }
+}
+
+fn key_pair(
+    seed: &[u8; 32],
+) -> (
+    <X25519HkdfSha256 as Kem>::PrivateKey,
+    <X25519HkdfSha256 as Kem>::PublicKey,
+) {
+    let material = Zeroizing::new(blake3::derive_key(CONTEXT_PRIVATE, seed));
+    X25519HkdfSha256::derive_keypair(&*material)
+}
+
+impl fmt::Debug for ReadingKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ReadingKey")
+            .field("domain", &self.domain.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lets one source write: names chunks, signs manifests, seals to the recipient.
+#[derive(Clone)]
+pub struct WriterKey {
+    domain: DomainId,
+    recipient: [u8; 32],
+    label: String,
+    id_key: Zeroizing<[u8; 32]>,
+    mac_key: Zeroizing<[u8; 32]>,
+}
+
+impl WriterKey {
+    /// Returns the id of the key domain.
+    pub fn domain(&self) -> DomainId {
+        self.domain
+    }
+
+    /// Returns the public key that session keys are sealed to.
+    pub fn recipient(&self) -> &[u8; 32] {
+        &self.recipient
+    }
+
+    /// Returns the label that the key was derived for.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Returns the name of a piece of plain data: the keyed hash of its kind and bytes.
+    pub fn id(&self, kind: u8, plain: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.id_key);
+        hasher.update(plain);
+        hasher.update(&[kind]);
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Returns the code that authenticates the clear part of a manifest.
+    pub fn mac(&self, bytes: &[u8]) -> [u8; 32] {
+        *blake3::keyed_hash(&self.mac_key, bytes).as_bytes()
+    }
+
+    /// Returns the key's bytes, for sending it to the machine that writes.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(8 + 4 * 32 + LABEL_BYTES_MAX));
+        bytes.extend_from_slice(WRITER_MAGIC);
+        for part in [
+            &self.domain.0,
+            &self.recipient,
+            &*self.id_key,
+            &*self.mac_key,
+        ] {
+            bytes.extend_from_slice(part);
+        }
+        bytes.extend_from_slice(self.label.as_bytes());
+        bytes
+    }
+
+    /// Reads what [`WriterKey::encode`] returned.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
+        let rest = bytes.strip_prefix(WRITER_MAGIC);
+        let rest = rest.ok_or(CryptoError::WriterKey)?;
+        let (parts, label) = rest
+            .split_at_checked(4 * 32)
+            .ok_or(CryptoError::WriterKey)?;
+        let part = |index: usize| {
+            let mut part = [0; 32];
+            part.copy_from_slice(&parts[index * 32..][..32]);
+            part
+        };
+        let label = std::str::from_utf8(label).map_err(|_| CryptoError::WriterKey)?;
+        check_label(label)?;
+        Ok(Self {
+            domain: DomainId(part(0)),
+            recipient: part(1),
+            label: label.to_owned(),
+            id_key: Zeroizing::new(part(2)),
+            mac_key: Zeroizing::new(part(3)),
+        })
+    }
+}
+
+impl fmt::Debug for WriterKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("WriterKey")
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks the label of a writer: 1 to 64 letters, digits, `.`, `_`, `-`, not starting with a dot.
+pub fn check_label(label: &str) -> Result<(), CryptoError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let good = !label.is_empty()
+        && label.len() <= LABEL_BYTES_MAX
+        && !label.starts_with('.')
+        && label.bytes().all(plain);
+    if good {
+        Ok(())
+    } else {
+        Err(CryptoError::Label(label.chars().take(80).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_key_survives_its_encoding() {
+        let writer = ReadingKey::from_seed(&[7; 32]).writer("pve1").expect("ok");
+        let again = WriterKey::decode(&writer.encode()).expect("its own bytes");
+        assert_eq!(again.id(1, b"x"), writer.id(1, b"x"));
+        assert_eq!(again.mac(b"x"), writer.mac(b"x"));
+        assert_eq!((again.label(), again.domain()), ("pve1", writer.domain()));
+        let bytes = writer.encode();
+        for len in 0..=bytes.len() - "pve1".len() {
+            assert!(WriterKey::decode(&bytes[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn labels_kinds_and_seeds_tell_keys_apart() {
+        let key = ReadingKey::from_seed(&[7; 32]);
+        let (one, two) = (key.writer("a").expect("ok"), key.writer("b").expect("ok"));
+        assert_ne!(one.id(1, b"x"), two.id(1, b"x"));
+        assert_ne!(one.id(1, b"x"), one.id(2, b"x"));
+        assert_ne!(one.mac(b"x"), two.mac(b"x"));
+        assert_ne!(ReadingKey::from_seed(&[8; 32]).domain(), key.domain());
+        for label in ["", ".a", "a/b", "ü", &"a".repeat(65)] {
+            assert!(key.writer(label).is_err(), "{label}");
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let key = ReadingKey::from_seed(&[7; 32]);
+        let text = format!("{key:?} {:?}", key.writer("a").expect("ok"));
+        assert!(!text.contains("7, 7") && !text.contains("0707"), "{text}");
+    }
+
+    #[test]
+    fn derived_values_are_part_of_the_format() {
+        let key = ReadingKey::from_seed(&[7; 32]);
+        let writer = key.writer("pve1").expect("a good label");
+        let values = [
+            hex::encode(key.public()),
+            key.domain().to_string(),
+            hex::encode(&writer.id(1, b"bkpctl")),
+            hex::encode(&writer.mac(b"bkpctl")),
+            hex::encode(&key.mac_proof(b"bkpctl")),
+        ];
+        assert_eq!(
+            values,
+            [
+                "50f6bc8a2d45717dd0addb3f8e5225fbac09bfed338b0d0355c2f0b329d9117a",
+                "ae74462b3d0616d5c4a2ab4bf231844a690a4e0d2a2fd76b13ec2b22fafe955c",
+                "6051f9078e8f8f14daf0445e9b160654a5e56a649f21da2f79fdc6cb015c8ca8",
+                "151e865cbf83c8ac34e23440994e32f38472a64e4c6c23db54ba5ccc8d964f90",
+                "8c651d383be48794c59ae491b5f6fc2ee10727da3f390ed3843bae29e688e573"
+            ]
+        );
+    }
+}
