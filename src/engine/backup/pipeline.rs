@@ -1,0 +1,212 @@
+//! The pool that names, seals and stores chunks while the walk goes on.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::engine::chunk::{ChunkSizes, Chunker};
+use crate::engine::env::Cancel;
+use crate::engine::error::EngineError;
+use crate::engine::files::Span;
+use crate::engine::manifest::codec;
+use crate::engine::pack::BlobKind;
+use crate::engine::progress::{Event, Observer};
+use crate::engine::writer::Writer;
+
+/// How many chunks a thread has waiting.
+const WAITING_PER_THREAD: usize = 2;
+const READ_BYTES: usize = 1 << 20;
+
+/// Names a chunk that was handed to the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+/// Names a piece of a chunk whose id may not be known yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) ticket: Ticket,
+    pub(super) offset: u32,
+    pub(super) len: u32,
+}
+
+type Job = (Ticket, Vec<u8>);
+type Done = Result<(Ticket, [u8; 32]), EngineError>;
+
+/// Hands chunks to the pool and collects their ids.
+pub(super) struct Pipeline {
+    jobs: Sender<Job>,
+    done: Receiver<Done>,
+    next: u64,
+    under_way: usize,
+    ids: HashMap<u64, [u8; 32]>,
+}
+
+/// One thread's end of the pool.
+#[derive(Clone)]
+pub(super) struct Worker {
+    jobs: Receiver<Job>,
+    done: Sender<Done>,
+}
+
+impl Worker {
+    /// Works until the pipeline is dropped.
+    pub(super) fn run(self, writer: &Writer<'_>) {
+        let mut codec = match codec() {
+            Ok(codec) => codec,
+            Err(error) => {
+                // Whoever waits for a chunk learns why there is none.
+                drop(self.done.send(Err(error)));
+                return;
+            }
+        };
+        for (ticket, chunk) in &self.jobs {
+            let id = writer.put(BlobKind::Chunk, &chunk, &mut codec);
+            if self.done.send(id.map(|id| (ticket, id))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// Makes a pipeline and the worker to clone for each of `threads`.
+    pub(super) fn new(threads: usize) -> (Self, Worker) {
+        let (jobs, take_jobs) = bounded(threads * WAITING_PER_THREAD);
+        let (give_done, done) = unbounded();
+        let pipeline = Self {
+            jobs,
+            done,
+            next: 0,
+            under_way: 0,
+            ids: HashMap::new(),
+        };
+        let worker = Worker {
+            jobs: take_jobs,
+            done: give_done,
+        };
+        (pipeline, worker)
+    }
+
+    /// Hands over a chunk; waits while too much is under way.
+    pub(super) fn submit(&mut self, chunk: Vec<u8>) -> Result<Ticket, EngineError> {
+        self.collect()?;
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        if self.jobs.send((ticket, chunk)).is_err() {
+            // All threads ended, and the first of them left its error.
+            return Err(self.wait().err().unwrap_or(EngineError::Cancelled));
+        }
+        self.under_way += 1;
+        Ok(ticket)
+    }
+
+    /// Takes the ids that are known by now.
+    pub(super) fn collect(&mut self) -> Result<(), EngineError> {
+        while let Ok(done) = self.done.try_recv() {
+            self.take(done)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for one more id.
+    pub(super) fn wait(&mut self) -> Result<(), EngineError> {
+        match self.done.recv() {
+            Ok(done) => self.take(done),
+            Err(_) => Err(EngineError::Cancelled),
+        }
+    }
+
+    fn take(&mut self, done: Done) -> Result<(), EngineError> {
+        let (ticket, id) = done?;
+        self.under_way -= 1;
+        self.ids.insert(ticket.0, id);
+        Ok(())
+    }
+
+    /// Tells whether a chunk's id is known.
+    pub(super) fn is_known(&self, ticket: Ticket) -> bool {
+        self.ids.contains_key(&ticket.0)
+    }
+
+    /// Returns the spans of pieces, waiting for ids that are not known yet.
+    pub(super) fn resolve(&mut self, pieces: &[Piece]) -> Result<Vec<Span>, EngineError> {
+        let mut spans = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            while !self.is_known(piece.ticket) {
+                self.wait()?;
+            }
+            spans.push(Span {
+                chunk: self.ids[&piece.ticket.0],
+                offset: piece.offset,
+                len: piece.len,
+            });
+        }
+        Ok(spans)
+    }
+
+    /// Forgets chunks that no entry needs any more.
+    pub(super) fn forget(&mut self, ticket: Ticket) {
+        self.ids.remove(&ticket.0);
+    }
+
+    /// Reads a stream to its end as chunks of its own.
+    pub(super) fn read_all(
+        &mut self,
+        stream: &mut dyn Read,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Vec<Piece>, EngineError> {
+        let mut pieces = Vec::new();
+        let read = self.read_pieces(stream, observer, cancel, &mut pieces)?;
+        read.map(|()| pieces).map_err(|source| EngineError::Io {
+            doing: "read the stream",
+            source,
+        })
+    }
+
+    /// Reads a stream as chunks of its own; what was read before an error of the stream is kept.
+    pub(super) fn read_pieces(
+        &mut self,
+        stream: &mut dyn Read,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<std::io::Result<()>, EngineError> {
+        let mut chunker = Chunker::new(ChunkSizes::FILES);
+        let mut buffer = vec![0; READ_BYTES];
+        let mut outcome = Ok(());
+        loop {
+            if cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            let len = match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(len) => len,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+            observer.event(Event::Read { bytes: len as u64 });
+            chunker.push(&buffer[..len]);
+            while let Some(chunk) = chunker.cut() {
+                pieces.push(self.submit_whole(chunk)?);
+            }
+        }
+        while let Some(chunk) = chunker.finish() {
+            pieces.push(self.submit_whole(chunk)?);
+        }
+        Ok(outcome)
+    }
+
+    fn submit_whole(&mut self, chunk: Vec<u8>) -> Result<Piece, EngineError> {
+        let len = chunk.len() as u32;
+        Ok(Piece {
+            ticket: self.submit(chunk)?,
+            offset: 0,
+            len,
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! Walks a live tree and feeds its data to the pipeline.
+
+use std::collections::VecDeque;
+use std::io::Read;
+
+use super::Counts;
+use super::pipeline::{Piece, Pipeline, Ticket};
+use super::previous::{Previous, PreviousWalk};
+use super::tree_writer::{Roots, TreeWriter};
+use crate::engine::chunk::{ChunkSizes, Chunker};
+use crate::engine::env::Cancel;
+use crate::engine::error::EngineError;
+use crate::engine::files::{Entry, Found, Kind, Note, Notes, OpenFile, Scan, Scanned, What};
+use crate::engine::progress::{Event, Observer};
+use crate::engine::writer::Writer;
+
+/// Files with less data share chunks with their neighbours.
+const OWN_CHUNKS_FROM_BYTES: u64 = 512 << 10;
+/// A shared chunk ends after this many files, so that few entries wait for it.
+const FILES_PER_CHUNK_MAX: usize = 8192;
+/// More entries than this do not wait.
+const WAITING_MAX: usize = 2 * FILES_PER_CHUNK_MAX;
+
+/// Is an entry that waits for the ids of its chunks.
+struct Waiting {
+    entry: Entry,
+    data: Data,
+}
+
+enum Data {
+    /// There is none, or its spans are known.
+    Settled,
+    /// It has chunks of its own.
+    Own(Vec<Piece>),
+    /// It is a range of the stream of small files.
+    Shared { start: u64, end: u64 },
+}
+
+/// A chunk of the stream of small files.
+struct SharedChunk {
+    start: u64,
+    end: u64,
+    ticket: Ticket,
+}
+
+pub(super) struct Walk<'a> {
+    writer: &'a Writer<'a>,
+    pipeline: &'a mut Pipeline,
+    previous: Option<Previous>,
+    observer: &'a dyn Observer,
+    cancel: &'a Cancel,
+    tree: TreeWriter<'a>,
+    waiting: VecDeque<Waiting>,
+    chunker: Chunker,
+    /// How many bytes of small files were pushed, and how many of them were cut.
+    pushed: u64,
+    cut: u64,
+    uncut_files: usize,
+    shared: VecDeque<SharedChunk>,
+    buffer: Vec<u8>,
+    counts: Counts,
+    notes: Notes,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        writer: &'a Writer<'a>,
+        pipeline: &'a mut Pipeline,
+        previous: Option<Previous>,
+        observer: &'a dyn Observer,
+        cancel: &'a Cancel,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            writer,
+            pipeline,
+            previous,
+            observer,
+            cancel,
+            tree: TreeWriter::new(writer)?,
+            waiting: VecDeque::new(),
+            chunker: Chunker::new(ChunkSizes::FILES),
+            pushed: 0,
+            cut: 0,
+            uncut_files: 0,
+            shared: VecDeque::new(),
+            buffer: Vec::new(),
+            counts: Counts::default(),
+            notes: Notes::default(),
+        })
+    }
+
+    /// Walks to the end and returns the roots of the snapshot.
+    pub(super) fn run(mut self, mut scan: Scan) -> Result<(Roots, Counts, Notes), EngineError> {
+        let previous = self.previous.take();
+        let mut old = previous.as_ref().and_then(Previous::walk);
+        while let Some(found) = scan.next() {
+            if self.cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            match found {
+                Found::Note(note) => self.note(note),
+                Found::Entry(mut scanned) => {
+                    if let Err(note) = self.take(&mut scanned, old.as_mut())? {
+                        scan.withdraw(&scanned);
+                        self.note(note);
+                    }
+                }
+            }
+            self.settle(false)?;
+        }
+        self.end_shared()?;
+        self.settle(true)?;
+        let roots = self.tree.finish()?;
+        Ok((roots, self.counts, self.notes))
+    }
+
+    fn note(&mut self, note: Note) {
+        self.observer.event(Event::Note(&note));
+        self.notes.push(note);
+    }
+
+    /// Takes one entry in; a note says why it could not be.
+    fn take(
+        &mut self,
+        scanned: &mut Scanned,
+        old: Option<&mut PreviousWalk<'_>>,
+    ) -> Result<Result<(), Note>, EngineError> {
+        let data = if matches!(scanned.entry.kind, Kind::File { .. }) {
+            if old.is_some_and(|old| old.keep(&mut scanned.entry, self.writer)) {
+                let bytes = scanned.entry.kind.data_bytes();
+                self.observer.event(Event::Kept { bytes });
+                Data::Settled
+            } else {
+                match self.read(scanned)? {
+                    Ok(data) => data,
+                    Err(note) => return Ok(Err(note)),
+                }
+            }
+        } else {
+            Data::Settled
+        };
+        let entry = scanned.entry.clone();
+        self.observer.event(Event::Entry {
+            path: &entry.path,
+            bytes: entry.kind.size(),
+        });
+        self.counts.entries += 1;
+        self.counts.files += u64::from(matches!(entry.kind, Kind::File { .. }));
+        self.counts.bytes += entry.kind.size();
+        self.waiting.push_back(Waiting { entry, data });
+        Ok(Ok(()))
+    }
+
+    fn read(&mut self, scanned: &mut Scanned) -> Result<Result<Data, Note>, EngineError> {
+        if scanned.entry.kind.size() == 0 {
+            return Ok(Ok(Data::Settled));
+        }
+        let file = match scanned.open() {
+            Ok(file) => file,
+            Err(note) => return Ok(Err(note)),
+        };
+        let kind = scanned.entry.kind.clone();
+        let outcome = if kind.data_bytes() < OWN_CHUNKS_FROM_BYTES {
+            self.read_shared(&file, &kind)?
+        } else {
+            self.read_own(&file, &kind)?
+        };
+        let (data, read, failure) = outcome;
+        match failure {
+            None => {}
+            // The file shrank: what was read is kept, and the note below says so.
+            Some(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                scanned.entry.kind = kind.cut_to(read);
+            }
+            Some(error) => {
+                return Ok(Err(Note {
+                    path: scanned.entry.path.clone(),
+                    what: What::FileUnreadable,
+                    os_code: error.raw_os_error(),
+                }));
+            }
+        }
+        if scanned.entry.kind != kind || file.has_changed().unwrap_or(true) {
+            self.counts.changed += 1;
+            self.note(Note::new(scanned.entry.path.clone(), What::Changed));
+        }
+        Ok(Ok(data))
+    }
+
+    fn read_own(&mut self, file: &OpenFile, kind: &Kind) -> Result<ReadData, EngineError> {
+        let mut pieces = Vec::new();
+        let mut stream = file.data(kind);
+        let read =
+            self.pipeline
+                .read_pieces(&mut stream, self.observer, self.cancel, &mut pieces)?;
+        let bytes = pieces.iter().map(|piece| u64::from(piece.len)).sum();
+        Ok((Data::Own(pieces), bytes, read.err()))
+    }
+
+    fn read_shared(&mut self, file: &OpenFile, kind: &Kind) -> Result<ReadData, EngineError> {
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.clear();
+        let read = file.data(kind).read_to_end(&mut bytes);
+        let failure = read.err();
+        let is_kept = failure
+            .as_ref()
+            .is_none_or(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
+        let start = self.pushed;
+        let len = bytes.len() as u64;
+        self.observer.event(Event::Read { bytes: len });
+        if is_kept {
+            self.pushed += len;
+            self.uncut_files += 1;
+            self.chunker.push(&bytes);
+            while let Some(chunk) = self.chunker.cut() {
+                self.submit_shared(chunk)?;
+            }
+            if self.uncut_files >= FILES_PER_CHUNK_MAX {
+                self.end_shared()?;
+            }
+        }
+        self.buffer = bytes;
+        let data = if len == 0 {
+            Data::Settled
+        } else {
+            Data::Shared {
+                start,
+                end: start + len,
+            }
+        };
+        Ok((data, len, failure))
+    }
+
+    fn submit_shared(&mut self, chunk: Vec<u8>) -> Result<(), EngineError> {
+        let start = self.cut;
+        self.cut += chunk.len() as u64;
+        self.uncut_files = 0;
+        let ticket = self.pipeline.submit(chunk)?;
+        self.shared.push_back(SharedChunk {
+            start,
+            end: self.cut,
+            ticket,
+        });
+        Ok(())
+    }
+
+    fn end_shared(&mut self) -> Result<(), EngineError> {
+        while let Some(chunk) = self.chunker.finish() {
+            self.submit_shared(chunk)?;
+        }
+        self.uncut_files = 0;
+        Ok(())
+    }
+
+    /// Moves entries whose chunks are known into the tree, in order; all of them at the end.
+    fn settle(&mut self, all: bool) -> Result<(), EngineError> {
+        self.pipeline.collect()?;
+        while let Some(first) = self.waiting.front() {
+            let is_cut = match &first.data {
+                Data::Shared { end, .. } => *end <= self.cut,
+                _ => true,
+            };
+            let must = all || self.waiting.len() > WAITING_MAX;
+            if !is_cut && must {
+                self.end_shared()?;
+            } else if !is_cut {
+                return Ok(());
+            }
+            let Some(first) = self.waiting.front() else {
+                return Ok(());
+            };
+            let pieces = self.pieces(&first.data);
+            let is_known = pieces
+                .iter()
+                .all(|piece| self.pipeline.is_known(piece.ticket));
+            if !is_known && !must {
+                return Ok(());
+            }
+            self.settle_first(&pieces)?;
+        }
+        Ok(())
+    }
+
+    fn settle_first(&mut self, pieces: &[Piece]) -> Result<(), EngineError> {
+        let Some(mut first) = self.waiting.pop_front() else {
+            return Ok(());
+        };
+        if !matches!(first.data, Data::Settled) {
+            first.entry.spans = self.pipeline.resolve(pieces)?;
+        }
+        match &first.data {
+            Data::Settled => {}
+            Data::Own(pieces) => {
+                for piece in pieces {
+                    self.pipeline.forget(piece.ticket);
+                }
+            }
+            Data::Shared { end, .. } => {
+                while self.shared.front().is_some_and(|chunk| chunk.end <= *end) {
+                    if let Some(chunk) = self.shared.pop_front() {
+                        self.pipeline.forget(chunk.ticket);
+                    }
+                }
+            }
+        }
+        self.tree.push(first.entry)
+    }
+
+    fn pieces(&self, data: &Data) -> Vec<Piece> {
+        match data {
+            Data::Settled => Vec::new(),
+            Data::Own(pieces) => pieces.clone(),
+            Data::Shared { start, end } => self
+                .shared
+                .iter()
+                .skip_while(|chunk| chunk.end <= *start)
+                .take_while(|chunk| chunk.start < *end)
+                .map(|chunk| {
+                    let from = chunk.start.max(*start);
+                    Piece {
+                        ticket: chunk.ticket,
+                        offset: (from - chunk.start) as u32,
+                        len: (chunk.end.min(*end) - from) as u32,
+                    }
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What was read, how many bytes it was, and what went wrong.
+type ReadData = (Data, u64, Option<std::io::Error>);

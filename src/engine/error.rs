@@ -1,0 +1,108 @@
+//! What can go wrong when a repository is written or read.
+
+use thiserror::Error;
+
+use super::crypto::CryptoError;
+use super::files::{PlaceError, ScanError};
+use super::hex;
+use super::store::StoreError;
+
+/// Says why an operation on a repository failed.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key does not fit or something sealed was changed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// The source cannot be walked.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The target cannot be written.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A file of the repository is not what its name or its format says.
+    #[error("`{name}` is damaged: {reason}")]
+    Damaged {
+        /// The file in the repository.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A blob is in no pack that is there.
+    #[error("chunk {} is in no pack", hex::encode(&id[..8]))]
+    MissingBlob {
+        /// The blob's id.
+        id: [u8; 32],
+    },
+    /// The key belongs to another key domain than the repository.
+    #[error("the key is of domain {given}, the repository of {wanted}")]
+    WrongKey {
+        /// The repository's domain, shortened.
+        wanted: String,
+        /// The key's domain, shortened.
+        given: String,
+    },
+    /// The operation needs the reading key.
+    #[error("the reading key is needed to {0}")]
+    NeedsReadingKey(&'static str),
+    /// The operation needs a writer's key.
+    #[error("a key to write with is needed")]
+    NeedsWriterKey,
+    /// The repository has no slot that a passphrase opens.
+    #[error("the repository has no passphrase slot")]
+    NoSlot,
+    /// The repository was written by a newer or unknown format.
+    #[error("the repository has format {found}, this program knows 0")]
+    Format {
+        /// The number in the marker.
+        found: u32,
+    },
+    /// The repository needs features that this program does not know.
+    #[error("the repository needs features this program does not know: {0}")]
+    Features(String),
+    /// There is no such snapshot.
+    #[error("there is no snapshot `{0}`")]
+    NoSnapshot(String),
+    /// The abbreviation fits several snapshots.
+    #[error("`{0}` fits several snapshots")]
+    Ambiguous(String),
+    /// The snapshot has no such path.
+    #[error("the snapshot has no `{0}`")]
+    NoPath(String),
+    /// A value is too large for the format.
+    #[error("{what} is too large: {size} bytes")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Its size.
+        size: u64,
+    },
+    /// Reading the source or writing the output failed.
+    #[error("failed to {doing}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
+}
+
+impl EngineError {
+    /// Says that a file of the repository is damaged.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass names, texts and errors alike"
+    )]
+    pub fn damaged(name: impl ToString, reason: impl ToString) -> Self {
+        Self::Damaged {
+            name: name.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+}

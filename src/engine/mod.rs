@@ -1,0 +1,46 @@
+//! The repository: chunks, packs, index, trees, snapshots.
+//!
+//! A library that another program could use: it knows no topology, no SSH and no command line.
+//! Time and randomness come in through [`env::Env`]; files and networks through
+//! [`store::Store`] and [`disk::Disk`]. It runs on threads.
+//!
+//! The bytes are described in `docs/format.md`, the promises in `docs/invariants.md`.
+
+mod backup;
+pub mod chunk;
+mod compare;
+pub mod compress;
+pub mod crypto;
+pub mod disk;
+pub mod env;
+mod error;
+pub mod files;
+pub mod hex;
+pub mod index;
+pub mod manifest;
+pub mod pack;
+mod progress;
+mod reader;
+mod repository;
+mod restore;
+mod snapshot;
+pub mod store;
+mod sync;
+pub mod tree;
+mod verify;
+mod writer;
+
+pub use self::backup::{BackupOptions, BackupReport, backup, backup_stream};
+pub use self::compare::{CompareOptions, Differences, compare};
+pub use self::error::EngineError;
+pub use self::progress::{Event, Observer, Silent};
+pub use self::repository::{
+    Access, CreateOptions, Marker, Repository, Snapshot, Snapshots, unlock,
+};
+pub use self::restore::{RestoreOptions, RestoreReport, restore};
+pub use self::snapshot::OpenSnapshot;
+pub use self::sync::{Selection, SyncReport, sync};
+pub use self::verify::{Finding, Level, Problem, VerifyReport, verify};
+
+#[cfg(test)]
+mod tests;

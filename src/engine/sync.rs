@@ -1,0 +1,429 @@
+//! Copies snapshots between repositories of one key domain, without a key.
+//!
+//! What is missing is found by following references; packs travel whole and unchanged, then
+//! the index, then receipts, and manifests last.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::crypto::CryptoError;
+use super::env::{Cancel, Env};
+use super::error::EngineError;
+use super::hex;
+use super::index::{self, Index, PackEntries, PackInfo};
+use super::manifest::Manifest;
+use super::pack::{BlobKind, PackBuilder, PackView, check_payload, split_blob};
+use super::progress::{Event, Observer};
+use super::repository::{Marker, condemned, load_index, scan_pack};
+use super::store::{Folder, Put, Receipt, SessionId, SessionKind, Store, StoreName};
+use super::tree::Refs;
+use super::writer::ReadSession;
+
+const SEGMENT_PACKS: usize = 16;
+const UNINDEXED_MAX: usize = 64;
+
+/// Says which snapshots to copy.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// The sources; none for all.
+    pub sources: Vec<String>,
+    /// Whether only the newest snapshot of each source is copied.
+    pub newest_only: bool,
+}
+
+/// Says what a copy did.
+#[derive(Debug, Default)]
+pub struct SyncReport {
+    /// The snapshots that are new at the target.
+    pub snapshots: Vec<StoreName>,
+    /// How many selected snapshots the target had before.
+    pub had: u64,
+    /// How many packs were copied.
+    pub packs: u64,
+    /// How many bytes of packs were copied.
+    pub bytes: u64,
+}
+
+/// Copies what the target lacks of the selected snapshots. Running it again goes on.
+pub fn sync(
+    from: &Arc<dyn Store>,
+    to: &Arc<dyn Store>,
+    env: &Env,
+    selection: &Selection,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<SyncReport, EngineError> {
+    let (theirs, ours) = (Marker::read(&**from)?, Marker::read(&**to)?);
+    if theirs.domain != ours.domain {
+        let short = |text: &str| text.chars().take(12).collect();
+        return Err(EngineError::WrongKey {
+            wanted: short(&ours.domain),
+            given: short(&theirs.domain),
+        });
+    }
+    let _reading = ReadSession::open_on(from.clone(), env)?;
+    let session = SessionId::new(env.random().map_err(CryptoError::Entropy)?);
+    to.open_session(&session, SessionKind::Write)?;
+    let copied =
+        Copy::open(from, to, env, observer, cancel).and_then(|copy| copy.run(&session, selection));
+    let closed = to.close_session(&session);
+    let report = copied?;
+    closed?;
+    Ok(report)
+}
+
+struct Copy<'a> {
+    from: &'a dyn Store,
+    to: &'a dyn Store,
+    env: &'a Env,
+    observer: &'a dyn Observer,
+    cancel: &'a Cancel,
+    source: Index,
+    target: Index,
+    /// Packs at the target that may be deleted any time.
+    condemned: HashSet<[u8; 32]>,
+    unindexed: Vec<PackEntries>,
+    report: SyncReport,
+}
+
+/// What a set of snapshots needs.
+#[derive(Default)]
+struct Needed {
+    /// Blobs of references that were followed.
+    refs: HashSet<[u8; 32]>,
+    blobs: HashSet<[u8; 32]>,
+}
+
+impl<'a> Copy<'a> {
+    fn open(
+        from: &'a Arc<dyn Store>,
+        to: &'a Arc<dyn Store>,
+        env: &'a Env,
+        observer: &'a dyn Observer,
+        cancel: &'a Cancel,
+    ) -> Result<Self, EngineError> {
+        let condemned = condemned(&**to)?;
+        let (source, _) = load_index(&**from)?;
+        let mut copy = Self {
+            from: &**from,
+            to: &**to,
+            env,
+            observer,
+            cancel,
+            source,
+            target: Index::new(),
+            condemned,
+            unindexed: Vec::new(),
+            report: SyncReport::default(),
+        };
+        copy.read_target()?;
+        Ok(copy)
+    }
+
+    /// Reads which packs the target holds in full, those of an interrupted copy included.
+    fn read_target(&mut self) -> Result<(), EngineError> {
+        let (all, _) = load_index(self.to)?;
+        let mut there = Vec::new();
+        for folder in [Folder::Packs, Folder::Meta] {
+            there.extend(self.to.list(folder)?);
+        }
+        let sizes: HashSet<_> = there
+            .iter()
+            .filter_map(|file| Some((file.name.content_hash()?, file.size)))
+            .collect();
+        let condemned = &self.condemned;
+        let is_good = |pack: &PackInfo| {
+            sizes.contains(&(pack.hash, pack.size)) && !condemned.contains(&pack.hash)
+        };
+        self.target = all.filtered(is_good);
+        let is_unknown = |name: &StoreName| {
+            let hash = name.content_hash();
+            hash.is_some_and(|hash| !all.has_pack(&hash) && !condemned.contains(&hash))
+        };
+        let unknown: Vec<_> = there.iter().filter(|file| is_unknown(&file.name)).collect();
+        if unknown.len() <= UNINDEXED_MAX {
+            for file in unknown {
+                if let Ok(entries) = scan_pack(self.to, &file.name) {
+                    self.target.add(&entries);
+                    self.unindexed.push(entries);
+                }
+            }
+            self.target.sort();
+        }
+        Ok(())
+    }
+
+    fn run(
+        mut self,
+        session: &SessionId,
+        selection: &Selection,
+    ) -> Result<SyncReport, EngineError> {
+        let manifests = self.missing(selection)?;
+        let mut needed = Needed::default();
+        for (name, bytes) in &manifests {
+            let manifest = Manifest::decode(name, bytes)?;
+            let root = manifest
+                .clear
+                .refs_root()
+                .ok_or_else(|| EngineError::damaged(name, "it names no references"))?;
+            self.follow(&root, None, &mut needed)?;
+        }
+        self.copy_packs(&needed)?;
+        self.put_segment(0)?;
+        self.check_condemned(&needed)?;
+        self.copy_receipts()?;
+        for (name, bytes) in manifests {
+            self.check_cancel()?;
+            self.to.commit(session, &name, &bytes)?;
+            self.report.snapshots.push(name);
+        }
+        Ok(self.report)
+    }
+
+    fn check_cancel(&self) -> Result<(), EngineError> {
+        if self.cancel.is_cancelled() {
+            Err(EngineError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns the selected manifests that the target lacks.
+    fn missing(&mut self, selection: &Selection) -> Result<Vec<(StoreName, Vec<u8>)>, EngineError> {
+        let mut names: Vec<StoreName> = self
+            .from
+            .list(Folder::Snapshots)?
+            .into_iter()
+            .map(|file| file.name)
+            .filter(|name| {
+                let source = name.parts().next().unwrap_or_default();
+                selection.sources.is_empty() || selection.sources.iter().any(|s| s == source)
+            })
+            .collect();
+        if selection.newest_only {
+            // Names sort by source, then by time.
+            let source = |name: &StoreName| name.parts().next().map(str::to_owned);
+            names.reverse();
+            names.dedup_by_key(|name| source(name));
+            names.reverse();
+        }
+        let there: HashSet<StoreName> = self
+            .to
+            .list(Folder::Snapshots)?
+            .into_iter()
+            .map(|file| file.name)
+            .collect();
+        let mut manifests = Vec::new();
+        for name in names {
+            if there.contains(&name) {
+                self.report.had += 1;
+            } else {
+                let bytes = self.from.get(&name)?;
+                manifests.push((name, bytes));
+            }
+        }
+        Ok(manifests)
+    }
+
+    /// Follows references from a root and collects every blob that is needed.
+    fn follow(
+        &self,
+        id: &[u8; 32],
+        level: Option<u8>,
+        needed: &mut Needed,
+    ) -> Result<(), EngineError> {
+        if !needed.refs.insert(*id) {
+            return Ok(());
+        }
+        self.check_cancel()?;
+        needed.blobs.insert(*id);
+        let refs = self.read_refs(id)?;
+        if level.is_some_and(|level| level != refs.level) {
+            return Err(EngineError::damaged(
+                "references",
+                "a list has the wrong level",
+            ));
+        }
+        if refs.level == 0 {
+            needed.blobs.extend(refs.ids);
+            return Ok(());
+        }
+        for id in &refs.ids {
+            self.follow(id, Some(refs.level - 1), needed)?;
+        }
+        Ok(())
+    }
+
+    fn read_refs(&self, id: &[u8; 32]) -> Result<Refs, EngineError> {
+        read_refs(self.from, &self.source, id)
+    }
+
+    fn copy_packs(&mut self, needed: &Needed) -> Result<(), EngineError> {
+        let mut packs = BTreeSet::new();
+        let mut expected = 0;
+        for id in &needed.blobs {
+            if self.target.find(id).next().is_some() {
+                continue;
+            }
+            let place = self.source.find(id).next();
+            let (_, pack) = place.ok_or(EngineError::MissingBlob { id: *id })?;
+            // Metadata comes after the data it names.
+            if packs.insert((!pack.is_data, pack.hash, pack.size)) {
+                expected += pack.size;
+            }
+        }
+        self.observer.event(Event::Expected { bytes: expected });
+        for (is_meta, hash, size) in packs {
+            self.check_cancel()?;
+            let info = PackInfo {
+                hash,
+                size,
+                is_data: !is_meta,
+            };
+            self.copy_pack(&info)?;
+        }
+        Ok(())
+    }
+
+    fn copy_pack(&mut self, pack: &PackInfo) -> Result<(), EngineError> {
+        let name = pack.name();
+        let bytes = self.from.get(&name)?;
+        let damaged = |error: &dyn ToString| EngineError::damaged(&name, error.to_string());
+        name.check_bytes(&bytes)
+            .map_err(|_| damaged(&"its bytes do not hash to its name"))?;
+        let view = PackView::parse(&bytes).map_err(|error| damaged(&error))?;
+        view.check().map_err(|error| damaged(&error))?;
+        let entries = if self.condemned.contains(&pack.hash) {
+            self.put_rebuilt(&view, pack.is_data)?
+        } else {
+            self.put_pack(&name, &bytes)?;
+            view.entries(pack.is_data)
+        };
+        self.unindexed.push(entries);
+        self.put_segment(SEGMENT_PACKS)
+    }
+
+    /// Stores the blobs of a pack whose name is about to be deleted at the target.
+    fn put_rebuilt(
+        &mut self,
+        view: &PackView<'_>,
+        is_data: bool,
+    ) -> Result<PackEntries, EngineError> {
+        let mut builder = PackBuilder::new();
+        for (header, _, payload) in &view.blobs {
+            let session = view
+                .sessions
+                .iter()
+                .find(|known| known.id == header.session);
+            builder.push_parts(header.clone(), payload, session);
+        }
+        let salt = self.env.random().map_err(CryptoError::Entropy)?;
+        let (bytes, entries) = builder.finish(is_data, salt);
+        let info = PackInfo {
+            hash: entries.hash,
+            size: entries.size,
+            is_data,
+        };
+        self.put_pack(&info.name(), &bytes)?;
+        Ok(entries)
+    }
+
+    fn put_pack(&mut self, name: &StoreName, bytes: &[u8]) -> Result<(), EngineError> {
+        if self.to.put(name, bytes)? == Put::Stored {
+            self.report.packs += 1;
+            self.report.bytes += bytes.len() as u64;
+        }
+        self.observer.event(Event::Stored {
+            bytes: bytes.len() as u64,
+        });
+        Ok(())
+    }
+
+    /// Puts an index segment once more than `limit` packs wait for one.
+    fn put_segment(&mut self, limit: usize) -> Result<(), EngineError> {
+        if self.unindexed.len() > limit {
+            let bytes = index::encode(&std::mem::take(&mut self.unindexed));
+            let name = StoreName::index(blake3::hash(&bytes).as_bytes());
+            self.to.put(&name, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to commit what builds on packs that were condemned meanwhile.
+    fn check_condemned(&self, needed: &Needed) -> Result<(), EngineError> {
+        let now = condemned(self.to)?;
+        if now.is_subset(&self.condemned) {
+            return Ok(());
+        }
+        for id in &needed.blobs {
+            let mut places = self.target.find(id).peekable();
+            let was_there = places.peek().is_some();
+            if was_there && places.all(|(_, pack)| now.contains(&pack.hash)) {
+                let reason = "a pack this copy builds on is being collected; run it again";
+                return Err(EngineError::damaged(
+                    format!("chunk {}", hex::encode(&id[..8])),
+                    reason,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the receipts of other places, so that a copy looks as old as what it copies.
+    fn copy_receipts(&self) -> Result<(), EngineError> {
+        let there: HashSet<StoreName> = self
+            .to
+            .list(Folder::Receipts)?
+            .into_iter()
+            .map(|file| file.name)
+            .collect();
+        for file in self.from.list(Folder::Receipts)? {
+            if there.contains(&file.name) {
+                continue;
+            }
+            let bytes = self.from.get(&file.name)?;
+            let receipt =
+                Receipt::decode(&bytes).map_err(|error| EngineError::damaged(&file.name, error))?;
+            if receipt.name()? == file.name {
+                self.to.put(&file.name, &bytes)?;
+            } else {
+                return Err(EngineError::damaged(
+                    &file.name,
+                    "its name does not fit its content",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a list of references without a key: the blob's own hash is checked.
+pub(super) fn read_refs(
+    store: &dyn Store,
+    index: &Index,
+    id: &[u8; 32],
+) -> Result<Refs, EngineError> {
+    let mut failure = EngineError::MissingBlob { id: *id };
+    for (place, pack) in index.find(id) {
+        let name = pack.name();
+        let damaged = || EngineError::damaged(&name, "a list of references in it has changed");
+        let bytes = match store.get_range(&name, place.offset.into(), place.len.into()) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                failure = error.into();
+                continue;
+            }
+        };
+        let good = split_blob(&bytes).filter(|(header, payload)| {
+            header.id == *id
+                && header.kind == BlobKind::Refs
+                && header.cipher.is_none()
+                && check_payload(header, payload)
+        });
+        match good.and_then(|(_, payload)| Refs::decode(payload).ok()) {
+            Some(refs) => return Ok(refs),
+            None => failure = damaged(),
+        }
+    }
+    Err(failure)
+}

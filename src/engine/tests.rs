@@ -1,0 +1,6 @@
+//! Promises of whole operations, on stores in memory and in folders.
+
+mod copies;
+mod faults;
+mod round_trip;
+mod support;

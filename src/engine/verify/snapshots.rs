@@ -1,0 +1,198 @@
+//! Checks snapshots: what they need, and with a key what they hold.
+
+use std::collections::HashSet;
+
+use super::{Level, Problem, Verification};
+use crate::engine::crypto::WriterKey;
+use crate::engine::error::EngineError;
+use crate::engine::files::{Entry, Kind};
+use crate::engine::hex;
+use crate::engine::manifest::{Authentic, Manifest};
+use crate::engine::pack::BlobKind;
+use crate::engine::reader::BlobReader;
+use crate::engine::repository::{Snapshot, Snapshots};
+use crate::engine::store::{StoreError, StoreName};
+use crate::engine::sync::read_refs;
+use crate::engine::tree::Refs;
+
+/// Remembers what snapshots share, so that it is checked once.
+#[derive(Default)]
+struct Seen {
+    refs: HashSet<[u8; 32]>,
+    blobs: HashSet<[u8; 32]>,
+    trees: HashSet<[u8; 32]>,
+}
+
+impl Verification<'_> {
+    pub(super) fn check_snapshots(
+        &mut self,
+        listed: Snapshots,
+        level: Level,
+    ) -> Result<(), EngineError> {
+        for (name, reason) in listed.damaged {
+            self.report.add(name, Problem::Form(reason));
+        }
+        let reader = match level {
+            Level::Full => Some(BlobReader::open(self.repository)?),
+            _ => None,
+        };
+        let mut seen = Seen::default();
+        for snapshot in listed.found {
+            self.check_cancel()?;
+            self.report.snapshots += 1;
+            if snapshot.authentic == Authentic::No {
+                let reason = "its clear part was changed".to_owned();
+                self.report.add(&snapshot.name, Problem::Forged(reason));
+                continue;
+            }
+            self.check_needs(&snapshot, reader.as_ref(), &mut seen)?;
+            if let Some(reader) = &reader {
+                self.check_tree(&snapshot, reader, &mut seen)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every blob a snapshot refers to is intact as far as is known.
+    fn check_needs(
+        &mut self,
+        snapshot: &Snapshot,
+        reader: Option<&BlobReader>,
+        seen: &mut Seen,
+    ) -> Result<(), EngineError> {
+        let writer = self
+            .key
+            .and_then(|key| key.writer(&snapshot.clear.writer).ok());
+        let Some(root) = snapshot.clear.refs_root() else {
+            let reason = "it names no references".to_owned();
+            self.report.add(&snapshot.name, Problem::Form(reason));
+            return Ok(());
+        };
+        let mut waiting = vec![root];
+        while let Some(id) = waiting.pop() {
+            if !seen.refs.insert(id) {
+                continue;
+            }
+            self.check_cancel()?;
+            let refs = match (reader, &writer) {
+                (Some(reader), Some(writer)) => {
+                    reader.read(writer, BlobKind::Refs, &id).and_then(|bytes| {
+                        Refs::decode(&bytes).map_err(|error| EngineError::damaged("refs", error))
+                    })
+                }
+                _ => read_refs(self.store, &self.index, &id),
+            };
+            match refs {
+                Ok(refs) if refs.level > 0 => waiting.extend(refs.ids),
+                Ok(refs) => {
+                    for id in refs.ids {
+                        if seen.blobs.insert(id) && !self.is_intact(&id) {
+                            self.report.add(&snapshot.name, Problem::Needs { id });
+                        }
+                    }
+                }
+                Err(error) => self.snapshot_failed(&snapshot.name, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot_failed(&mut self, name: &StoreName, error: EngineError) -> Result<(), EngineError> {
+        match error {
+            EngineError::Cancelled | EngineError::Store(StoreError::Closed { .. }) => Err(error),
+            error => {
+                self.report.add(name, Problem::Form(error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads a snapshot's tree and checks each entry's data against the index.
+    fn check_tree(
+        &mut self,
+        snapshot: &Snapshot,
+        reader: &BlobReader,
+        seen: &mut Seen,
+    ) -> Result<(), EngineError> {
+        let name = &snapshot.name;
+        let Some(key) = self.key else {
+            return Ok(());
+        };
+        let opened = self
+            .store
+            .get(name)
+            .map_err(EngineError::from)
+            .and_then(|bytes| Manifest::decode(name, &bytes))
+            .and_then(|manifest| manifest.open(name, key));
+        let sealed = match opened {
+            Ok(sealed) => sealed,
+            Err(error) => return self.snapshot_failed(name, error),
+        };
+        let writer = key.writer(&snapshot.clear.writer)?;
+        let Some(root) = hex::decode(&sealed.tree) else {
+            let reason = "it names no tree".to_owned();
+            self.report.add(name, Problem::Form(reason));
+            return Ok(());
+        };
+        let mut waiting = vec![root];
+        while let Some(id) = waiting.pop() {
+            if !seen.trees.insert(id) {
+                continue;
+            }
+            self.check_cancel()?;
+            let checked = match reader.node(&writer, &id) {
+                Ok(node) if node.level == 1 => node.children.iter().try_for_each(|child| {
+                    if seen.trees.insert(child.id) {
+                        self.check_leaf(name, reader, &writer, &child.id, seen)
+                    } else {
+                        Ok(())
+                    }
+                }),
+                Ok(node) => {
+                    waiting.extend(node.children.iter().map(|child| child.id));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = checked {
+                self.snapshot_failed(name, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_leaf(
+        &mut self,
+        name: &StoreName,
+        reader: &BlobReader,
+        writer: &WriterKey,
+        id: &[u8; 32],
+        seen: &Seen,
+    ) -> Result<(), EngineError> {
+        for entry in reader.leaf(writer, id)? {
+            if let Some(reason) = self.fault_of(&entry, seen) {
+                let reason = format!("{}: {reason}", entry.path);
+                self.report.add(name, Problem::Form(reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn fault_of(&self, entry: &Entry, seen: &Seen) -> Option<&'static str> {
+        if matches!(entry.kind, Kind::File { .. }) && entry.span_bytes() != entry.kind.data_bytes()
+        {
+            return Some("its chunks do not fill it");
+        }
+        for span in &entry.spans {
+            let end = u64::from(span.offset) + u64::from(span.len);
+            let mut places = self.index.find(&span.chunk);
+            if places.any(|(place, _)| u64::from(place.plain_len) < end) {
+                return Some("a piece of it lies outside its chunk");
+            }
+            if !seen.blobs.contains(&span.chunk) {
+                return Some("its snapshot does not refer to one of its chunks");
+            }
+        }
+        None
+    }
+}

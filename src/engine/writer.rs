@@ -1,0 +1,386 @@
+//! One session of a writer: the protocol that keeps writers and collection apart.
+//!
+//! The order matters, and is: announce the session; read what is condemned, then the index;
+//! put packs and index segments; read what is condemned again and store anew what of it is
+//! used; commit.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::compress::Codec;
+use super::crypto::{Cipher, CryptoError, SealedSession, SessionKey, WriterKey};
+use super::error::EngineError;
+use super::hex;
+use super::index::{self, Index, PackEntries, PackInfo, Place};
+use super::manifest::{Clear, Manifest, Sealed, codec};
+use super::pack::{
+    BlobKind, PREFIX_BYTES, PackBuilder, PackView, SALT_BYTES, SealedBlob, Sealer, check_payload,
+    parse_sessions, split_blob,
+};
+use super::progress::{Event, Observer};
+use super::repository::{Repository, condemned, load_index, scan_pack};
+use super::store::{Folder, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName};
+
+/// How many packs of an interrupted backup are read to be found again.
+const UNINDEXED_MAX: usize = 64;
+/// After how many packs an index segment is put, so that an interruption loses little.
+const SEGMENT_PACKS: usize = 16;
+
+/// Writes blobs into packs of one session.
+pub(super) struct Writer<'a> {
+    store: &'a dyn Store,
+    observer: &'a dyn Observer,
+    key: WriterKey,
+    session_id: SessionId,
+    session: SessionKey,
+    sealed: SealedSession,
+    cipher: Cipher,
+    pack_bytes: usize,
+    index: Index,
+    claimed: Mutex<HashSet<[u8; 32]>>,
+    reused: Mutex<HashSet<[u8; 32]>>,
+    data: Mutex<PackBuilder>,
+    meta: Mutex<PackBuilder>,
+    unindexed: Mutex<Vec<PackEntries>>,
+    is_open: bool,
+    /// Plain bytes of file data that were new.
+    pub(super) new_bytes: AtomicU64,
+    /// Bytes of packs that were put.
+    pub(super) stored_bytes: AtomicU64,
+}
+
+impl<'a> Writer<'a> {
+    /// Announces a session and reads what is there.
+    pub(super) fn open(
+        repository: &'a Repository,
+        key: WriterKey,
+        pack_bytes: usize,
+        observer: &'a dyn Observer,
+    ) -> Result<Self, EngineError> {
+        let store = &*repository.store;
+        let (session, sealed) = SessionKey::generate(&repository.env, &key)?;
+        let session_id = SessionId::new(*session.id());
+        store.open_session(&session_id, SessionKind::Write)?;
+        let mut writer = Self {
+            store,
+            observer,
+            key,
+            session_id,
+            session,
+            sealed,
+            cipher: Cipher::for_this_machine(),
+            pack_bytes,
+            index: Index::new(),
+            claimed: Mutex::default(),
+            reused: Mutex::default(),
+            data: Mutex::default(),
+            meta: Mutex::default(),
+            unindexed: Mutex::default(),
+            is_open: true,
+            new_bytes: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+        };
+        writer.read_index()?;
+        Ok(writer)
+    }
+
+    /// Reads the index and keeps what is safe to build on: packs that are there in full and
+    /// not condemned. Packs that no segment names are read once and indexed again.
+    fn read_index(&mut self) -> Result<(), EngineError> {
+        let condemned = condemned(self.store)?;
+        let (all, _) = load_index(self.store)?;
+        let mut sizes = HashMap::new();
+        for folder in [Folder::Packs, Folder::Meta] {
+            for file in self.store.list(folder)? {
+                if let Some(hash) = file.name.content_hash() {
+                    sizes.insert(hash, file);
+                }
+            }
+        }
+        let is_good = |pack: &PackInfo| {
+            let whole = sizes
+                .get(&pack.hash)
+                .is_some_and(|file| file.size == pack.size);
+            whole && !condemned.contains(&pack.hash)
+        };
+        self.index = all.filtered(is_good);
+        let unknown: Vec<_> = sizes
+            .iter()
+            .filter(|(hash, _)| !all.has_pack(hash) && !condemned.contains(*hash))
+            .map(|(_, file)| &file.name)
+            .collect();
+        if unknown.len() <= UNINDEXED_MAX {
+            for name in unknown {
+                // What cannot be read or is damaged is stored again instead.
+                if let Ok(entries) = scan_pack(self.store, name) {
+                    self.index.add(&entries);
+                    lock(&self.unindexed).push(entries);
+                }
+            }
+            self.index.sort();
+        }
+        Ok(())
+    }
+
+    /// Returns the key that names blobs.
+    pub(super) fn key(&self) -> &WriterKey {
+        &self.key
+    }
+
+    /// Tells whether a blob is in a pack that this session may build on, and notes its use.
+    pub(super) fn reuse(&self, id: &[u8; 32]) -> bool {
+        let found = self.index.find(id).next().is_some();
+        if found {
+            lock(&self.reused).insert(*id);
+        }
+        found || lock(&self.claimed).contains(id)
+    }
+
+    /// Stores a blob unless it is there, and returns its id.
+    pub(super) fn put(
+        &self,
+        kind: BlobKind,
+        plain: &[u8],
+        codec: &mut Codec,
+    ) -> Result<[u8; 32], EngineError> {
+        let id = self.key.id(kind as u8, plain);
+        if self.index.find(&id).next().is_some() {
+            lock(&self.reused).insert(id);
+            return Ok(id);
+        }
+        if !lock(&self.claimed).insert(id) {
+            return Ok(id);
+        }
+        let blob = if kind == BlobKind::Refs {
+            Sealer::clear(&self.key, kind, plain)?
+        } else {
+            let sealer = Sealer {
+                session: &self.session,
+                cipher: self.cipher,
+            };
+            sealer.seal(kind, &id, plain, codec)?
+        };
+        if kind == BlobKind::Chunk {
+            self.new_bytes
+                .fetch_add(plain.len() as u64, Ordering::Relaxed);
+        }
+        self.push(blob)?;
+        Ok(id)
+    }
+
+    fn push(&self, blob: SealedBlob) -> Result<(), EngineError> {
+        let is_data = blob.header.kind == BlobKind::Chunk;
+        let full = {
+            let mut builder = lock(self.builder(is_data));
+            let session = blob.header.cipher.map(|_| &self.sealed);
+            builder.push(blob.header, &blob.bytes, session);
+            let is_full = builder.len() >= self.pack_bytes;
+            is_full.then(|| std::mem::take(&mut *builder))
+        };
+        match full {
+            Some(builder) => self.put_pack(builder, is_data),
+            None => Ok(()),
+        }
+    }
+
+    fn builder(&self, is_data: bool) -> &Mutex<PackBuilder> {
+        if is_data { &self.data } else { &self.meta }
+    }
+
+    fn put_pack(&self, builder: PackBuilder, is_data: bool) -> Result<(), EngineError> {
+        if builder.is_empty() {
+            return Ok(());
+        }
+        let (bytes, entries) = builder.finish(is_data, self.salt());
+        let name = if is_data {
+            StoreName::pack(&entries.hash)
+        } else {
+            StoreName::meta(&entries.hash)
+        };
+        self.put_counted(&name, &bytes)?;
+        let segment = {
+            let mut unindexed = lock(&self.unindexed);
+            unindexed.push(entries);
+            let due = unindexed.len() >= SEGMENT_PACKS;
+            due.then(|| std::mem::take(&mut *unindexed))
+        };
+        self.put_segment(&segment.unwrap_or_default())
+    }
+
+    /// Returns the salt of a new pack: the session's id is random and no counter comes twice.
+    fn salt(&self) -> [u8; SALT_BYTES] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.session.id());
+        hasher.update(&self.session.next_counter().to_le_bytes());
+        *hasher
+            .finalize()
+            .as_bytes()
+            .first_chunk()
+            .expect("a hash is longer than a salt")
+    }
+
+    fn put_segment(&self, packs: &[PackEntries]) -> Result<(), EngineError> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let bytes = index::encode(packs);
+        let name = StoreName::index(blake3::hash(&bytes).as_bytes());
+        self.put_counted(&name, &bytes)
+    }
+
+    fn put_counted(&self, name: &StoreName, bytes: &[u8]) -> Result<(), EngineError> {
+        if self.store.put(name, bytes)? == Put::Stored {
+            let len = bytes.len() as u64;
+            self.stored_bytes.fetch_add(len, Ordering::Relaxed);
+            self.observer.event(Event::Stored { bytes: len });
+        }
+        Ok(())
+    }
+
+    /// Puts what is collected: data packs, metadata packs, then the index.
+    pub(super) fn flush(&self) -> Result<(), EngineError> {
+        for is_data in [true, false] {
+            let builder = std::mem::take(&mut *lock(self.builder(is_data)));
+            self.put_pack(builder, is_data)?;
+        }
+        let rest = std::mem::take(&mut *lock(&self.unindexed));
+        self.put_segment(&rest)
+    }
+
+    /// Copies blobs that this session uses out of packs that were condemned meanwhile.
+    ///
+    /// The collector deletes nothing while this session is open, so they are still there.
+    fn rescue(&self) -> Result<(), EngineError> {
+        let condemned = condemned(self.store)?;
+        if condemned.is_empty() {
+            return Ok(());
+        }
+        let reused = std::mem::take(&mut *lock(&self.reused));
+        for id in &reused {
+            let places: Vec<_> = self.index.find(id).collect();
+            let is_safe = places
+                .iter()
+                .any(|(_, pack)| !condemned.contains(&pack.hash));
+            if let (false, Some((place, pack))) = (is_safe, places.first()) {
+                self.copy(place, pack)?;
+            }
+        }
+        self.flush()
+    }
+
+    fn copy(&self, place: &Place, pack: &PackInfo) -> Result<(), EngineError> {
+        let name = pack.name();
+        let bytes = self
+            .store
+            .get_range(&name, place.offset.into(), place.len.into())?;
+        let damaged = || EngineError::damaged(&name, "a blob in it has changed");
+        let (header, payload) = split_blob(&bytes).ok_or_else(damaged)?;
+        if header.id != place.id || !check_payload(&header, payload) {
+            return Err(damaged());
+        }
+        let sessions = read_sessions(self.store, &name)?;
+        let session = sessions.iter().find(|known| known.id == header.session);
+        lock(self.builder(pack.is_data)).push(header, &bytes, session);
+        Ok(())
+    }
+
+    /// Makes the snapshot visible: the last step of a writer.
+    pub(super) fn commit(
+        mut self,
+        clear: &Clear,
+        sealed: impl FnOnce(String) -> Sealed,
+    ) -> Result<(StoreName, Receipt), EngineError> {
+        self.rescue()?;
+        let line = clear.encode()?;
+        let sealed = sealed(blake3::hash(&line).to_hex().to_string());
+        let plain = serde_json::to_vec(&sealed).expect("strings and numbers have a JSON form");
+        let id = self.key.id(BlobKind::Manifest as u8, &plain);
+        let sealer = Sealer {
+            session: &self.session,
+            cipher: self.cipher,
+        };
+        let blob = sealer.seal(BlobKind::Manifest, &id, &plain, &mut codec()?)?;
+        let mut builder = PackBuilder::new();
+        builder.push(blob.header, &blob.bytes, Some(&self.sealed));
+        let (rest, _) = builder.finish(false, self.salt());
+        let bytes = Manifest::encode(&line, &self.key, &rest);
+        let name = clear.name()?;
+        let receipt = self.store.commit(&self.session_id, &name, &bytes)?;
+        self.observer.event(Event::Stored {
+            bytes: bytes.len() as u64,
+        });
+        self.close()?;
+        Ok((name, receipt))
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.is_open = false;
+        self.store.close_session(&self.session_id)
+    }
+
+    /// Returns a new snapshot's id.
+    pub(super) fn snapshot_id(repository: &Repository) -> Result<String, EngineError> {
+        let id: [u8; 16] = repository.env.random().map_err(CryptoError::Entropy)?;
+        Ok(hex::encode(&id))
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            // The operation failed already; a session left behind is found dead and removed.
+            drop(self.close());
+        }
+    }
+}
+
+/// Holds a read session, so that nothing is deleted meanwhile.
+pub(super) struct ReadSession {
+    store: Arc<dyn Store>,
+    id: SessionId,
+}
+
+impl ReadSession {
+    pub(super) fn open(repository: &Repository) -> Result<Self, EngineError> {
+        Self::open_on(repository.store.clone(), &repository.env)
+    }
+
+    pub(super) fn open_on(
+        store: Arc<dyn Store>,
+        env: &super::env::Env,
+    ) -> Result<Self, EngineError> {
+        let id = SessionId::new(env.random().map_err(CryptoError::Entropy)?);
+        match store.open_session(&id, SessionKind::Read) {
+            // A repository on a read-only medium has no collector either.
+            Ok(()) | Err(StoreError::ReadOnly { .. }) => Ok(Self { store, id }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for ReadSession {
+    fn drop(&mut self) {
+        // A session left behind is found dead and removed.
+        drop(self.store.close_session(&self.id));
+    }
+}
+
+/// Reads the session records of a pack.
+pub(super) fn read_sessions(
+    store: &dyn Store,
+    name: &StoreName,
+) -> Result<Vec<SealedSession>, EngineError> {
+    let damaged = |error| EngineError::damaged(name, error);
+    let prefix = store.get_range(name, 0, PREFIX_BYTES as u64)?;
+    let prefix = prefix
+        .as_array()
+        .ok_or_else(|| EngineError::damaged(name, "it is cut off"))?;
+    let len = PackView::records_len(prefix).map_err(damaged)?;
+    let records = store.get_range(name, PREFIX_BYTES as u64, len as u64)?;
+    parse_sessions(prefix, &records).map_err(damaged)
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
