@@ -1,0 +1,134 @@
+//! Looks at all nodes at once.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::probe::{self, Limits};
+use super::wanted::{Wanted, wanted};
+use crate::model::observed::{NodeState, Observed, Unreachable, UnreachableKind};
+use crate::model::topology::Node;
+use crate::model::{Name, Timestamp, Topology};
+use crate::transport::{Transport, TransportError};
+
+/// Says how to look.
+#[derive(Debug, Clone)]
+pub struct ObserveOptions {
+    /// The nodes to look at; left out, all of them.
+    pub only: Option<BTreeSet<Name>>,
+    /// How many nodes are looked at at the same time.
+    pub at_once: usize,
+    /// How long a node may take to answer once it was reached.
+    pub answer_within: Duration,
+    /// How long a path may take to be touched, in whole seconds.
+    pub path_within: Duration,
+    /// How long sources may take to be measured; left out, they are not.
+    pub estimate_within: Option<Duration>,
+}
+
+impl Default for ObserveOptions {
+    fn default() -> Self {
+        Self {
+            only: None,
+            at_once: 20,
+            answer_within: Duration::from_secs(40),
+            path_within: Duration::from_secs(5),
+            estimate_within: Some(Duration::from_secs(2)),
+        }
+    }
+}
+
+/// Makes the transport to a node, or gives one that is open already.
+pub type Connect<'a> =
+    dyn Fn(&Name, &Node) -> Result<Arc<dyn Transport>, TransportError> + Sync + 'a;
+
+/// Looks at the nodes of a topology, all at once.
+///
+/// Reading keys and the binary are not on nodes; whoever calls adds them.
+pub fn observe(
+    topology: &Topology,
+    connect: &Connect<'_>,
+    now: &(dyn Fn() -> Timestamp + Sync),
+    options: &ObserveOptions,
+) -> Observed {
+    let asked = |name: &Name| options.only.as_ref().is_none_or(|only| only.contains(name));
+    let todo: Vec<(Name, Wanted)> = wanted(topology)
+        .into_iter()
+        .filter(|(name, _)| asked(name))
+        .collect();
+    let observed = Mutex::new(Observed::default());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..options.at_once.clamp(1, todo.len().max(1)) {
+            scope.spawn(|| {
+                while let Some((name, wanted)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let state =
+                        match look(name, &topology.nodes[name], wanted, connect, now, options) {
+                            Ok(state) => state,
+                            Err(error) => NodeState::Unreachable(Unreachable {
+                                kind: kind(&error),
+                                message: error.to_string(),
+                            }),
+                        };
+                    let mut observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
+                    observed.nodes.insert(name.clone(), state);
+                }
+            });
+        }
+    });
+    observed
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn look(
+    name: &Name,
+    node: &Node,
+    wanted: &Wanted,
+    connect: &Connect<'_>,
+    now: &(dyn Fn() -> Timestamp + Sync),
+    options: &ObserveOptions,
+) -> Result<NodeState, TransportError> {
+    let transport = connect(name, node)?;
+    let limits = Limits {
+        whole: options.answer_within,
+        path: options.path_within,
+        estimate: options.estimate_within,
+    };
+    let script = probe::script(wanted, limits);
+    let output = match transport.run(&script) {
+        // Without root rights there is still much to see, and the facts say they are missing.
+        Err(TransportError::Denied { .. }) => transport.run(&script.privileged(false))?,
+        other => other?,
+    };
+    let after = now();
+    let via = transport.describe();
+    match probe::parse(&output.stdout, wanted, via.clone(), after) {
+        Ok(facts) => Ok(NodeState::Reached(Box::new(facts))),
+        Err(error) => Ok(NodeState::Unreachable(Unreachable {
+            kind: UnreachableKind::Answer,
+            message: format!(
+                "look at the node on {via}: {error} (it said: {:?}); a POSIX sh with the usual tools is needed there",
+                output.complaint()
+            ),
+        })),
+    }
+}
+
+fn kind(error: &TransportError) -> UnreachableKind {
+    match error {
+        TransportError::HostKeyMismatch { .. } | TransportError::HostKeyUnknown { .. } => {
+            UnreachableKind::HostKey
+        }
+        TransportError::Auth { .. } => UnreachableKind::Login,
+        TransportError::Timeout { .. } => UnreachableKind::Timeout,
+        TransportError::Cut { .. }
+        | TransportError::TooMuchOutput { .. }
+        | TransportError::Denied { .. }
+        | TransportError::NoSuchProgram { .. } => UnreachableKind::Answer,
+        TransportError::Unsupported { .. } => UnreachableKind::Unsupported,
+        _ => UnreachableKind::Connect,
+    }
+}

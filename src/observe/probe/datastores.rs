@@ -1,0 +1,258 @@
+//! Datastores: their markers, the clear parts of their snapshots, their proofs, and who
+//! owns what is in them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::model::Name;
+use crate::model::observed::DatastoreFacts;
+use crate::model::snapshot::SnapshotHead;
+use crate::observe::records::{Records, text};
+use crate::observe::wanted::{Wanted, WantedDatastore};
+use crate::transport::shell_assign;
+
+/// How many of the newest snapshots of a source, and proofs of a drill, are read.
+const NEWEST: usize = 8;
+
+/// Where counting foreign entries stops.
+const FOREIGN_MAX: u64 = 10_000;
+
+/// `store NUMBER PATH-NUMBER PATH UID GID`.
+///
+/// File names of snapshots and proofs begin with their time, so that their order by
+/// name is the order of time. Foreign entries are sought within a deadline: counting
+/// matters less than an answer.
+const FUNCTION: &str = r#"
+newest() { set -f; IFS=$nl; set -- $(ls -1r "$1" 2>/dev/null); unset IFS; set +f; count=$#; list=; n=0
+    for e in "$@"; do [ $n -ge NEWEST ] && break; list=$list$e$nl; n=$((n + 1)); done; }
+foreign() {
+    {
+        (
+            find_foreign() { $within find "$d/." -xdev -name lost+found -prune -o ! -name . ! -user "$u" -print; }
+            n=$(find_foreign | head -n FOREIGN_STOP | wc -l)
+            e=
+            if [ "$n" -gt 0 ]; then
+                e=$(find_foreign | head -n 1)
+                e="${e#"$d/./"} $(stat -c '%u:%g' "$e")"
+            fi
+            echo "$n $e"
+        ) &
+        ( sleep "$limit"; echo late ) &
+    } </dev/null 2>/dev/null | collect 1
+}
+may_write() {
+    if [ "$uid" = "$u" ]; then
+        if [ -w "$d" ] && [ -x "$d" ]; then echo yes; else echo no; fi
+    elif [ "$uid" = 0 ]; then
+        setpriv --reuid="$u" --regid="$g" --clear-groups \
+            sh -c 'if [ -w "$1" ] && [ -x "$1" ]; then echo yes; else echo no; fi' sh "$d" 2>/dev/null
+    fi
+}
+marker() {
+    if [ -f "$2" ] && ! [ -r "$2" ]; then out "$1.unreadable" "$2"; fi
+    show "$1" "$2" 65536
+}
+store() {
+    k=ds.$1 d=$3 u=$4 g=$5
+    if ! is_alive "$2" || ! [ -d "$d" ]; then return; fi
+    marker "$k.marker" "$d/bkpctl.json"
+    marker "$k.managed" "$d/managed.json"
+    for s in "$d"/snapshots/*; do
+        [ -d "$s" ] || continue
+        newest "$s"
+        out "$k.source" "${s##*/}"
+        out "$k.count" "$count"
+        while IFS= read -r e; do
+            [ -n "$e" ] && out "$k.head" "$(head -c 4096 "$s/$e" 2>/dev/null)"
+        done <<LIST
+$list
+LIST
+    done
+    for s in "$d"/proofs/*; do
+        [ -d "$s" ] || continue
+        newest "$s"
+        while IFS= read -r e; do
+            [ -n "$e" ] && show "$k.proof" "$s/$e" 65536
+        done <<LIST
+$list
+LIST
+    done
+    if [ -r "$d" ] && [ -x "$d" ]; then out "$k.foreign" "$(foreign)"; fi
+    out "$k.writable" "$(may_write)"
+}
+"#;
+
+pub(super) fn command(wanted: &Wanted, seconds: u64) -> String {
+    let mut text = FUNCTION
+        .replace("NEWEST", &NEWEST.to_string())
+        .replace("FOREIGN_STOP", &(FOREIGN_MAX + 1).to_string());
+    writeln!(text, "limit={seconds}\nwithin=\nif command -v timeout >/dev/null 2>&1; then within=\"timeout $limit\"; fi")
+        .expect("writing to a String never fails");
+    for (number, datastore) in wanted.datastores.iter().enumerate() {
+        let Some(path) = wanted.index(&datastore.path) else {
+            continue;
+        };
+        text.push_str(&shell_assign("p", &datastore.path));
+        let owner = match datastore.owner {
+            Some((uid, gid)) => format!("{uid} {gid}"),
+            None => "\"$luid\" \"$lgid\"".to_owned(),
+        };
+        // The state folder is the path with the number 0.
+        writeln!(text, "store {number} {} \"$p\" {owner}", path + 1)
+            .expect("writing to a String never fails");
+    }
+    text
+}
+
+pub(super) fn parse(
+    records: &Records<'_>,
+    wanted: &[WantedDatastore],
+) -> BTreeMap<Name, DatastoreFacts> {
+    let facts = |(number, datastore): (usize, &WantedDatastore)| {
+        (datastore.name.clone(), one(records, number))
+    };
+    wanted.iter().enumerate().map(facts).collect()
+}
+
+fn one(records: &Records<'_>, number: usize) -> DatastoreFacts {
+    let mut facts = DatastoreFacts::default();
+    let mut source: Option<Name> = None;
+    for (key, value) in records.below(&format!("ds.{number}")) {
+        match key {
+            "marker" => read_marker(&mut facts, value),
+            "marker.unreadable" => facts.marker_problem = Some("permission denied".to_owned()),
+            "managed" => facts.managed = serde_json::from_slice(value).ok(),
+            "source" => source = Name::new(text(value)).ok(),
+            "count" => {
+                if let (Some(source), Ok(count)) = (&source, text(value).parse()) {
+                    facts.counts.insert(source.clone(), count);
+                }
+            }
+            "head" => {
+                if let (Some(source), Some(head)) = (&source, head(value)) {
+                    // A manifest in the wrong folder is not a snapshot of this source.
+                    if head.source == *source {
+                        facts
+                            .snapshots
+                            .entry(source.clone())
+                            .or_default()
+                            .push(head);
+                    }
+                }
+            }
+            "proof" => facts
+                .proofs
+                .extend(serde_json::from_slice::<crate::model::markers::Proof>(value).ok()),
+            "foreign" => read_foreign(&mut facts, &text(value)),
+            "writable" => {
+                facts.owner_may_write = match text(value).as_str() {
+                    "yes" => Some(true),
+                    "no" => Some(false),
+                    _ => None,
+                };
+            }
+            _ => {}
+        }
+    }
+    facts
+        .proofs
+        .sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.source.cmp(&b.source)));
+    facts
+}
+
+fn read_marker(facts: &mut DatastoreFacts, bytes: &[u8]) {
+    match serde_json::from_slice(bytes) {
+        Ok(marker) => facts.marker = Some(marker),
+        Err(error) => facts.marker_problem = Some(format!("not a marker: {error}")),
+    }
+}
+
+/// Reads the clear first line of a manifest.
+fn head(bytes: &[u8]) -> Option<SnapshotHead> {
+    let line = bytes.split(|byte| *byte == b'\n').next()?;
+    serde_json::from_slice(line).ok()
+}
+
+/// Reads `count`, or `count path uid:gid`; what came too late stays unknown.
+fn read_foreign(facts: &mut DatastoreFacts, line: &str) {
+    let (count, example) = line.split_once(' ').unwrap_or((line, ""));
+    let Ok(count) = count.parse::<u64>() else {
+        return;
+    };
+    facts.foreign_entries = Some(count.min(FOREIGN_MAX));
+    if count > 0 && !example.is_empty() {
+        facts.foreign_example = Some(example.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = r#"{"format":0,"id":"ab","source":"etc","writer":"pve1","started":1,"finished":2,"complete":true,"files":3,"bytes":4,"new_bytes":5,"stored_bytes":6,"machine":"m","refs":"00","skipped":0}"#;
+
+    fn read(pairs: &[(&str, &str)]) -> DatastoreFacts {
+        let mut bytes = String::new();
+        for (key, value) in pairs {
+            writeln!(bytes, "ds.0.{key} {}\n{value}", value.len())
+                .expect("writing to a String never fails");
+        }
+        one(&Records::read(bytes.as_bytes()).expect("well-formed"), 0)
+    }
+
+    #[test]
+    fn heads_belong_to_the_source_before_them() {
+        let elsewhere = HEAD.replace("\"etc\"", "\"home\"");
+        let manifest = format!("{HEAD}\nmac\nsealed");
+        let facts = read(&[
+            ("source", "etc"),
+            ("count", "12"),
+            ("head", &manifest),
+            ("head", "{\"half\":"),
+            ("head", &elsewhere),
+            ("source", "../x"),
+            ("count", "7"),
+            ("head", HEAD),
+        ]);
+        let etc = Name::new("etc").expect("a name");
+        assert_eq!(facts.snapshots.len(), 1);
+        assert_eq!(facts.snapshots[&etc].len(), 1);
+        assert_eq!(facts.snapshots[&etc][0].bytes.0, 4);
+        assert_eq!(facts.counts, BTreeMap::from([(etc, 12)]));
+    }
+
+    #[test]
+    fn a_marker_that_is_none_is_a_problem_not_an_absence() {
+        let facts = read(&[("marker", "{\"format\":")]);
+        assert!(facts.marker.is_none());
+        assert!(facts.marker_problem.is_some());
+        let facts = read(&[(
+            "marker",
+            r#"{"format":0,"repository":"a","home":"h","domain":"d","more":1}"#,
+        )]);
+        assert_eq!(facts.marker.map(|marker| marker.home), Some("h".to_owned()));
+        assert_eq!(facts.marker_problem, None);
+        assert!(
+            read(&[("marker.unreadable", "/x")])
+                .marker_problem
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn foreign_entries_are_known_only_if_counted_in_time() {
+        let foreign = |line: &str| {
+            let facts = read(&[("foreign", line)]);
+            (facts.foreign_entries, facts.foreign_example)
+        };
+        assert_eq!(foreign("0"), (Some(0), None));
+        assert_eq!(
+            foreign("3 packs/a b 0:0"),
+            (Some(3), Some("packs/a b 0:0".into()))
+        );
+        assert_eq!(foreign("10001 x 0:0").0, Some(FOREIGN_MAX));
+        assert_eq!(foreign(""), (None, None));
+        assert_eq!(read(&[("writable", "no")]).owner_may_write, Some(false));
+        assert_eq!(read(&[("writable", "")]).owner_may_write, None);
+    }
+}

@@ -1,0 +1,131 @@
+//! One read-only script a node: each section writes its part and reads its answer.
+//!
+//! A section is a file with `command(…)`, which writes `sh`, and `parse(…)`, which is
+//! pure. The scripts keep to what dash, busybox ash and bash share.
+
+mod alive;
+mod clock;
+mod datastores;
+mod host;
+mod login;
+mod mounts;
+mod paths;
+mod sources;
+mod state;
+mod tools;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use super::records::{Malformed, Records};
+use super::wanted::Wanted;
+use crate::model::Timestamp;
+use crate::model::observed::NodeFacts;
+use crate::transport::Script;
+
+/// The most a node may answer.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// How long parts of a probe may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// The whole script.
+    pub(super) whole: Duration,
+    /// Touching a path, and looking through a datastore's entries.
+    pub(super) path: Duration,
+    /// Estimating the sizes of sources, if that is wanted at all.
+    pub(super) estimate: Option<Duration>,
+}
+
+impl Limits {
+    fn seconds(duration: Duration) -> u64 {
+        duration.as_secs().max(1)
+    }
+}
+
+/// What every section may use.
+///
+/// `out KEY VALUE` writes a record; its length counts bytes, as the locale is C.
+/// `show KEY FILE MAX` writes the first bytes of a file. `collect N` passes on N lines,
+/// or those before the line `late`: with jobs in the background that each write one, and
+/// a sleeper that writes `late`, nothing waits longer than the sleeper, and nothing that
+/// is left behind holds the script's own output open.
+const PRELUDE: &str = r#"
+umask 077
+nl='
+'
+out() { printf '%s %d\n%s\n' "$1" "${#2}" "$2"; }
+show() { if [ -f "$2" ] && [ -r "$2" ]; then out "$1" "$(head -c "$3" "$2" 2>/dev/null)"; fi; }
+collect() {
+    n=0
+    while IFS= read -r l; do
+        [ "$l" = late ] && break
+        printf '%s\n' "$l"
+        n=$((n + 1))
+        [ "$n" -ge "$1" ] && break
+    done
+}
+uid=$(id -u); gid=$(id -g)
+"#;
+
+/// Writes the probe for a node.
+pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
+    let mut text = PRELUDE.to_owned();
+    text.push_str(host::COMMAND);
+    text.push_str(&login::command(wanted.sudo));
+    text.push_str(&users::command(&wanted.users));
+    text.push_str(&tools::command(&wanted.tools));
+    text.push_str(mounts::COMMAND);
+    text.push_str(&state::folder_command(wanted.folder.as_ref()));
+    text.push_str(&alive::command(&wanted.paths, Limits::seconds(limits.path)));
+    text.push_str(&paths::command(wanted.paths.len()));
+    text.push_str(state::COMMAND);
+    text.push_str(&datastores::command(wanted, Limits::seconds(limits.path)));
+    text.push_str(&sources::command(
+        wanted,
+        limits.estimate.map(Limits::seconds),
+    ));
+    text.push_str(clock::COMMAND);
+    Script::new(text)
+        .purpose("look at the node")
+        .privileged(wanted.sudo)
+        .deadline(limits.whole)
+        .output_max(ANSWER_MAX)
+}
+
+/// Reads the answer; `after` is our own clock when it arrived.
+pub(super) fn parse(
+    answer: &[u8],
+    wanted: &Wanted,
+    via: String,
+    after: Timestamp,
+) -> Result<NodeFacts, Malformed> {
+    let records = Records::read(answer)?;
+    let records = &records;
+    // The clock is written last, so an answer without it was not made by the whole script.
+    let (clock, skew_ms) = clock::parse(records, after).ok_or(Malformed(answer.len()))?;
+    let mounts = mounts::parse(records);
+    let host = host::parse(records);
+    let mut paths = paths::parse(records, &wanted.paths, &mounts);
+    let (state, folder) = state::parse(records, &mounts);
+    paths.extend(folder);
+    Ok(NodeFacts {
+        via,
+        hostname: host.hostname,
+        machine_id: host.machine_id,
+        os: host.os,
+        arch: host.arch,
+        clock,
+        skew_ms,
+        login: login::parse(records),
+        users: users::parse(records, &wanted.users),
+        tools: tools::parse(records, &wanted.tools),
+        paths,
+        state,
+        datastores: datastores::parse(records, &wanted.datastores),
+        sources: sources::parse(records, &wanted.sources),
+    })
+}

@@ -1,0 +1,399 @@
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::Name;
+use crate::model::observed::{ComponentKind, Outcome};
+use crate::observe::wanted::{Folder, WantedDatastore, WantedSource};
+
+const LIMITS: Limits = Limits {
+    whole: Duration::from_secs(30),
+    path: Duration::from_secs(2),
+    estimate: Some(Duration::from_secs(2)),
+};
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+/// A tree with a datastore and a source, and what there is to know of it.
+struct Scene {
+    dir: tempfile::TempDir,
+    wanted: Wanted,
+}
+
+impl Scene {
+    fn path(&self, below: &str) -> String {
+        self.dir
+            .path()
+            .join(below)
+            .to_str()
+            .expect("utf-8")
+            .to_owned()
+    }
+
+    fn write(&self, below: &str, text: &str) {
+        let file = self.dir.path().join(below);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        fs::write(file, text).expect("written");
+    }
+
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut scene = Self {
+            dir,
+            wanted: Wanted::default(),
+        };
+        let odd = "a folder with 'quotes', $(id) and\na line break";
+        let head = r#"{"format":0,"id":"ID","source":"etc","writer":"w","started":1,"finished":2,"complete":true,"files":3,"bytes":4,"new_bytes":5,"stored_bytes":6,"machine":"m","refs":"00","skipped":0}"#;
+        for hour in 10..22 {
+            let text = format!(
+                "{}\nmac\n\u{1}sealed",
+                head.replace("ID", &format!("id{hour}"))
+            );
+            scene.write(
+                &format!("store/snapshots/etc/20261123T{hour}0000.000Z-ab"),
+                &text,
+            );
+        }
+        scene.write(
+            "store/bkpctl.json",
+            r#"{"format":0,"repository":"r","home":"h","domain":"d"}"#,
+        );
+        scene.write("store/managed.json", "{broken");
+        scene.write(
+            "store/proofs/proof/20261123T120000.000Z-ab.json",
+            r#"{"drill":"proof","source":"etc","snapshot":"id10","at":5,"passed":true,"files":1,"bytes":2,"took_ms":3}"#,
+        );
+        scene.write("store/packs/ab/pack", "x");
+        scene.write("source/file", &"y".repeat(100_000));
+        scene.write(&format!("{odd}/file"), "z");
+        fs::create_dir(scene.path("empty")).expect("made");
+        symlink(scene.path("store"), scene.path("link")).expect("linked");
+        fs::set_permissions(scene.path("source"), fs::Permissions::from_mode(0o711))
+            .expect("changed");
+        let hash = "0".repeat(64);
+        scene.write(&format!("state/lab/here/bin/bkpctl-{hash}"), "#!");
+        let binary = scene.path(&format!("state/lab/here/bin/bkpctl-{hash}"));
+        fs::set_permissions(binary, fs::Permissions::from_mode(0o755)).expect("changed");
+        scene.write(
+            "state/lab/here/registry.json",
+            r#"{"objects":{"datastore.main":"a folder"}}"#,
+        );
+        let paths = [
+            "store",
+            "link",
+            "source",
+            "empty",
+            odd,
+            "absent/below",
+            "source/file",
+        ];
+        scene.wanted = Wanted {
+            folder: Some(Folder {
+                base: Some(scene.path("state")),
+                topology: name("lab"),
+                node: name("here"),
+            }),
+            sudo: false,
+            users: vec!["root".into(), "no-such-user".into()],
+            tools: vec!["sh".into(), "no such tool".into()],
+            paths: paths.iter().map(|below| scene.path(below)).collect(),
+            datastores: vec![WantedDatastore {
+                name: name("main"),
+                path: scene.path("store"),
+                owner: None,
+            }],
+            sources: vec![
+                WantedSource {
+                    name: name("etc"),
+                    paths: vec![scene.path("source"), scene.path(odd)],
+                    one_file_system: true,
+                },
+                WantedSource {
+                    name: name("image"),
+                    paths: vec![],
+                    one_file_system: false,
+                },
+            ],
+        };
+        scene
+    }
+
+    fn look(&self, shell: &[&str], path: Option<&Path>) -> NodeFacts {
+        let script = script(&self.wanted, LIMITS);
+        let mut command = Command::new(shell[0]);
+        command
+            .args(&shell[1..])
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if let Some(path) = path {
+            command.env("PATH", path);
+        }
+        let mut child = command.spawn().expect("the shell starts");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        write!(stdin, "(\n{}\n) </dev/null\n", script.text).expect("the shell reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("the shell ends");
+        parse(&output.stdout, &self.wanted, "here".into(), Timestamp(0)).expect("a whole answer")
+    }
+}
+
+fn check(scene: &Scene, facts: &NodeFacts) {
+    let path = |below: &str| &facts.paths[&scene.path(below)];
+    let me = rustix::process::geteuid().as_raw();
+
+    assert!(!facts.hostname.is_empty() && !facts.arch.is_empty());
+    assert!(facts.clock.seconds() > 1_700_000_000);
+    assert_eq!((facts.login.uid, facts.login.privileged), (me, me == 0));
+    assert_eq!(facts.users.keys().collect::<Vec<_>>(), ["root"]);
+    assert!(facts.tools["sh"]);
+    assert!(!facts.tools["no such tool"]);
+
+    let last = path("source").last().expect("it is there");
+    assert_eq!(
+        (last.kind, last.mode, last.uid),
+        (ComponentKind::Directory, 0o711, me)
+    );
+    assert_eq!(last.path, scene.path("source"));
+    assert_eq!(path("source").components[0].path, "/");
+    assert_eq!(path("source").empty, Some(false));
+    assert_eq!(path("empty").empty, Some(true));
+    assert_eq!(
+        path("source/file").last().map(|last| last.kind),
+        Some(ComponentKind::File)
+    );
+    assert_eq!(path("source/file").empty, None);
+    assert_eq!(
+        path("link").last().map(|last| last.path.clone()),
+        Some(scene.path("store"))
+    );
+    let absent = path("absent/below");
+    assert_eq!(absent.outcome, Outcome::Missing);
+    assert_eq!(
+        absent.components.last().map(|last| last.path.as_str()),
+        scene.dir.path().to_str()
+    );
+    for facts in facts.paths.values() {
+        assert!(facts.mount.is_some());
+        let space = facts.space.expect("every path is on a filesystem");
+        assert!(space.total.0 > 0 && space.free.0 <= space.total.0);
+    }
+    assert_eq!(facts.paths.len(), 8, "the state folder is looked at too");
+
+    assert_eq!(facts.state.folder, scene.path("state/lab/here"));
+    assert_eq!(facts.state.binaries, ["0".repeat(64)]);
+    assert_eq!(
+        facts
+            .state
+            .registry
+            .as_ref()
+            .map(|registry| registry.objects.len()),
+        Some(1)
+    );
+
+    let store = &facts.datastores["main"];
+    assert_eq!(
+        store.marker.as_ref().map(|marker| marker.id.as_str()),
+        Some("r")
+    );
+    assert_eq!(store.managed, None);
+    let ids: Vec<&str> = store.snapshots["etc"]
+        .iter()
+        .map(|head| head.id.as_str())
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            "id21", "id20", "id19", "id18", "id17", "id16", "id15", "id14"
+        ]
+    );
+    assert_eq!(store.counts["etc"], 12);
+    assert_eq!(store.proofs.len(), 1);
+    assert_eq!(store.foreign_entries, Some(0));
+    assert_eq!(store.owner_may_write, Some(true));
+
+    assert_eq!(facts.sources["etc"].readable, Some(true));
+    let bytes = facts.sources["etc"]
+        .bytes
+        .expect("small trees are measured in time");
+    assert!((100_000..1_000_000).contains(&bytes.0), "{bytes:?}");
+    assert_eq!(facts.sources["image"].bytes, None);
+}
+
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "a shell that is not there is reported as skipped"
+)]
+fn every_shell_sees_the_same() {
+    let scene = Scene::new();
+    for shell in [
+        &["dash"][..],
+        &["bash", "--posix"],
+        &["bash"],
+        &["busybox", "sh"],
+    ] {
+        if Command::new(shell[0])
+            .arg("--help")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_err()
+        {
+            eprintln!("skipped: {} is not installed", shell[0]);
+            continue;
+        }
+        check(&scene, &scene.look(shell, None));
+    }
+}
+
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "a shell that is not there is reported as skipped"
+)]
+fn busybox_alone_is_enough() {
+    let bin = tempfile::tempdir().expect("a temporary folder");
+    let Ok(list) = Command::new("busybox").arg("--list").output() else {
+        eprintln!("skipped: busybox is not installed");
+        return;
+    };
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.exists());
+    let busybox = busybox.expect("it ran, so it is there");
+    for applet in String::from_utf8_lossy(&list.stdout).lines() {
+        symlink(&busybox, bin.path().join(applet)).expect("linked");
+    }
+    let scene = Scene::new();
+    let shell = bin.path().join("sh");
+    check(
+        &scene,
+        &scene.look(&[shell.to_str().expect("utf-8")], Some(bin.path())),
+    );
+}
+
+#[test]
+fn a_path_that_hangs_is_left_behind_alone() {
+    let scene = Scene::new();
+    let bin = tempfile::tempdir().expect("a temporary folder");
+    let hung = scene.path("source");
+    let text = format!(
+        "#!/bin/sh\nfor last; do :; done\n[ \"$last\" = '{hung}' ] && exec sleep 20\nexec /bin/ls \"$@\"\n"
+    );
+    let stub = bin.path().join("ls");
+    fs::write(&stub, text).expect("written");
+    fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).expect("changed");
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.path().display());
+    let started = Instant::now();
+    let facts = scene.look(&["sh"], Some(Path::new(&path)));
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(facts.paths[&hung].outcome, Outcome::Timeout);
+    assert!(
+        facts.paths[&hung].mount.is_some(),
+        "the mount table is read without touching it"
+    );
+    assert_eq!(facts.paths[&scene.path("store")].outcome, Outcome::Ok);
+    assert_eq!(facts.sources["etc"].bytes, None);
+    assert_eq!(facts.sources["etc"].readable, None);
+}
+
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "what cannot be tried here is reported as skipped"
+)]
+fn entries_of_others_and_a_denied_owner_are_seen() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.wanted.datastores[0].owner = Some((34, 34));
+    let store = scene.path("store");
+    let facts = scene.look(&["sh"], None);
+    let before = &facts.datastores["main"];
+    assert_eq!(before.owner_may_write, Some(false));
+    assert!(
+        before.foreign_entries > Some(10),
+        "{:?}",
+        before.foreign_entries
+    );
+    let example = before.foreign_example.as_deref().expect("there is one");
+    assert!(example.ends_with(" 0:0"), "{example}");
+
+    let chown = Command::new("chown")
+        .args(["-R", "34:34", &store])
+        .status()
+        .expect("chown runs");
+    assert!(chown.success());
+    // A temporary folder lets only its owner through.
+    fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(0o755)).expect("changed");
+    let facts = scene.look(&["sh"], None);
+    let after = &facts.datastores["main"];
+    assert_eq!(
+        (after.foreign_entries, after.owner_may_write),
+        (Some(0), Some(true))
+    );
+    assert_eq!(after.foreign_example, None);
+}
+
+#[test]
+fn an_answer_without_its_end_is_refused() {
+    let scene = Scene::new();
+    let cut = parse(
+        b"host.name 1\na\n",
+        &scene.wanted,
+        "here".into(),
+        Timestamp(0),
+    );
+    assert_eq!(cut.map(|_| ()), Err(Malformed(14)));
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_parsing_panic(
+        pairs in proptest::collection::vec(
+            (
+                prop::sample::select(vec![
+                    "host.os", "host.machine", "login.uid", "login.groups", "user.0", "mounts", "state.folder",
+                    "state.registry", "state.binary", "path.0.outcome", "path.1.outcome", "path.1.real",
+                    "path.1.stats", "path.1.space", "path.1.empty", "ds.0.marker", "ds.0.managed", "ds.0.source",
+                    "ds.0.count", "ds.0.head", "ds.0.proof", "ds.0.foreign", "ds.0.writable", "src.0.readable",
+                    "sizes", "clock",
+                ]),
+                prop_oneof![any::<Vec<u8>>(), "[0-9 /:a-f]{0,40}".prop_map(String::into_bytes)],
+            ),
+            0..20,
+        )
+    ) {
+        let mut answer = Vec::new();
+        for (key, value) in &pairs {
+            answer.extend_from_slice(format!("{key} {}\n", value.len()).as_bytes());
+            answer.extend_from_slice(value);
+            answer.push(b'\n');
+        }
+        answer.extend_from_slice(b"clock 1\n7\n");
+        let wanted = Wanted {
+            users: vec!["root".into()],
+            paths: vec!["/a".into()],
+            datastores: vec![WantedDatastore { name: name("d"), path: "/a".into(), owner: None }],
+            sources: vec![WantedSource { name: name("s"), paths: vec!["/a".into()], one_file_system: false }],
+            ..Wanted::default()
+        };
+        let _ = parse(&answer, &wanted, String::new(), Timestamp(i64::MIN));
+    }
+}

@@ -1,0 +1,186 @@
+//! What a topology needs to know of each node; pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::topology::{Agent, Content, DatastoreKind, Owner, Reach, Work};
+use crate::model::{Name, Topology};
+
+/// Is what a topology needs to know of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Our folder there; none where nothing is placed.
+    pub folder: Option<Folder>,
+    /// Whether root rights come through `sudo`.
+    pub sudo: bool,
+    /// Users to look up by name.
+    pub users: Vec<String>,
+    /// Programs to look for.
+    pub tools: Vec<String>,
+    /// Absolute paths to look at, each once.
+    pub paths: Vec<String>,
+    /// Datastores that have a place there.
+    pub datastores: Vec<WantedDatastore>,
+    /// Sources there.
+    pub sources: Vec<WantedSource>,
+}
+
+/// Is where our files go on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// The folder of the node's own choice; otherwise the usual one.
+    pub base: Option<String>,
+    /// The topology's name, a folder below it.
+    pub topology: Name,
+    /// The node's name, a folder below that.
+    pub node: Name,
+}
+
+/// Is a datastore to look into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedDatastore {
+    /// Its name.
+    pub name: Name,
+    /// Its path on this node.
+    pub path: String,
+    /// Who must own it; left out, the user we log in as.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Is a source to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedSource {
+    /// Its name.
+    pub name: Name,
+    /// Its paths; empty for what is no file tree.
+    pub paths: Vec<String>,
+    /// Whether other filesystems below are left out.
+    pub one_file_system: bool,
+}
+
+/// Programs that every plan wants to know about.
+const TOOLS: [&str; 3] = ["getent", "setpriv", "systemctl"];
+
+/// Says what to look at on each node of a topology.
+pub fn wanted(topology: &Topology) -> BTreeMap<Name, Wanted> {
+    topology
+        .nodes
+        .keys()
+        .map(|name| (name.clone(), of_node(topology, name)))
+        .collect()
+}
+
+fn of_node(topology: &Topology, name: &Name) -> Wanted {
+    let node = &topology.nodes[name];
+    let base = match &node.agent {
+        Agent::Default => Some(None),
+        Agent::Path(path) => Some(Some(path.clone())),
+        Agent::None => None,
+    };
+    let datastores = datastores(topology, name);
+    let sources = sources(topology, name);
+    let paths: BTreeSet<&str> = datastores
+        .iter()
+        .map(|datastore| datastore.path.as_str())
+        .chain(
+            sources
+                .iter()
+                .flat_map(|source| source.paths.iter().map(String::as_str)),
+        )
+        .chain(node.scratch.as_deref())
+        .chain(node.reserve.keys().map(String::as_str))
+        // Where a node is not local, `config` has refused relative paths already.
+        .filter(|path| path.starts_with('/'))
+        .collect();
+    Wanted {
+        folder: base.map(|base| Folder {
+            base,
+            topology: topology.name.clone(),
+            node: name.clone(),
+        }),
+        sudo: matches!(&node.reach, Reach::Ssh(ssh) if ssh.sudo),
+        users: topology.users.keys().map(ToString::to_string).collect(),
+        tools: tools(topology, name),
+        paths: paths.into_iter().map(str::to_owned).collect(),
+        datastores,
+        sources,
+    }
+}
+
+fn datastores(topology: &Topology, node: &Name) -> Vec<WantedDatastore> {
+    let mut found = Vec::new();
+    for (name, datastore) in &topology.datastores {
+        let DatastoreKind::Directory { places } = &datastore.kind else {
+            continue;
+        };
+        let place = places.iter().find(|place| place.node == *node);
+        if let Some(place) = place.filter(|place| place.path.starts_with('/')) {
+            let numbers = |owner: &Owner| (owner.uid, owner.gid);
+            found.push(WantedDatastore {
+                name: name.clone(),
+                path: place.path.clone(),
+                owner: datastore.owner.as_ref().map(numbers),
+            });
+        }
+    }
+    found
+}
+
+fn sources(topology: &Topology, node: &Name) -> Vec<WantedSource> {
+    let here = topology
+        .sources
+        .iter()
+        .filter(|(_, source)| source.on == *node);
+    here.map(|(name, source)| {
+        let (paths, one_file_system) = match &source.content {
+            Content::Paths {
+                paths,
+                one_file_system,
+                ..
+            } => (paths.clone(), *one_file_system),
+            Content::Volume { .. } | Content::Command { .. } | Content::Guest(_) => {
+                (Vec::new(), false)
+            }
+        };
+        WantedSource {
+            name: name.clone(),
+            paths: paths
+                .into_iter()
+                .filter(|path| path.starts_with('/'))
+                .collect(),
+            one_file_system,
+        }
+    })
+    .collect()
+}
+
+fn tools(topology: &Topology, node: &Name) -> Vec<String> {
+    let mut tools: BTreeSet<&str> = TOOLS.into_iter().collect();
+    for source in topology
+        .sources
+        .values()
+        .filter(|source| source.on == *node)
+    {
+        if let Content::Command { argv, .. } = &source.content {
+            tools.extend(argv.first().map(String::as_str));
+        }
+    }
+    for (_, job) in topology.jobs() {
+        if let Work::Drill {
+            on: Some(on),
+            command,
+            ..
+        } = &job.work
+            && on == node
+        {
+            tools.extend(command.first().map(String::as_str));
+        }
+    }
+    tools.into_iter().map(str::to_owned).collect()
+}
+
+impl Wanted {
+    /// Returns where a path stands among the paths to look at.
+    pub(super) fn index(&self, path: &str) -> Option<usize> {
+        self.paths.iter().position(|known| known == path)
+    }
+}
