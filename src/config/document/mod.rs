@@ -1,0 +1,21 @@
+//! KDL 2 text becomes a tree of nodes with exact places.
+//!
+//! The `kdl` crate reads the language. A topology may come from a stranger's change
+//! request, though, and that crate recurses on nesting and on mistakes, and takes
+//! exponential time on some comments. So a scan goes first, in linear time and bounded
+//! depth: it finds every mistake in the text's structure, in our words, and hands on a
+//! plain copy, byte for byte as long, in which comments and broken statements are blank.
+//! `docs/decisions/` has the measurements.
+
+mod atom;
+mod cursor;
+mod read;
+mod scan;
+mod tree;
+
+pub(crate) use read::parse;
+pub(crate) use scan::ATOMS_MAX;
+pub(crate) use tree::{Entry, Node, Span, Value, Word};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The plain copy of a text is read by the `kdl` crate and becomes our tree.
+
+use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
+
+use super::scan::{Scan, scan};
+use super::tree::{Entry, Node, Span, Value, Word};
+use crate::config::codes::Code;
+use crate::config::diagnostic::Mistake;
+
+/// Reads a text as KDL 2; what could be read comes with the mistakes.
+///
+/// `atoms` is how many names and values may still come, over all files.
+pub(crate) fn parse(text: &str, file: u32, atoms: &mut usize) -> (Vec<Node>, Vec<Mistake>) {
+    let Scan {
+        plain,
+        broken,
+        mut mistakes,
+    } = scan(text, file, atoms);
+    let reader = Reader {
+        plain: &plain,
+        broken: &broken,
+        file,
+    };
+    let nodes = match KdlDocument::parse(&plain) {
+        Ok(document) => document
+            .nodes()
+            .iter()
+            .map(|node| reader.node(node))
+            .collect(),
+        Err(error) => {
+            mistakes.extend(error.diagnostics.iter().take(10).map(|d| reader.mistake(d)));
+            Vec::new()
+        }
+    };
+    (nodes, mistakes)
+}
+
+struct Reader<'a> {
+    plain: &'a str,
+    broken: &'a [Span],
+    file: u32,
+}
+
+impl Reader<'_> {
+    fn span(&self, start: usize, len: usize) -> Span {
+        Span {
+            file: self.file,
+            start: start as u32,
+            len: len as u32,
+        }
+    }
+
+    fn node(&self, node: &KdlNode) -> Node {
+        let name = Word {
+            text: node.name().value().into(),
+            span: self.span(node.name().span().offset(), node.name().span().len()),
+        };
+        // The reader counts the space around a node in.
+        let end = node.span().offset() + node.span().len();
+        let end = self.plain[..end].trim_end().trim_end_matches(';').len();
+        let start = name.span.start as usize;
+        let span = self.span(start, end.saturating_sub(start));
+        let children = node.children().map(|block| {
+            let nodes = block.nodes().iter();
+            nodes.map(|child| self.node(child)).collect()
+        });
+        let first_after = self
+            .broken
+            .partition_point(|broken| broken.start < span.start);
+        let broken = self
+            .broken
+            .get(first_after)
+            .is_some_and(|b| b.start < span.start + span.len);
+        Node {
+            name,
+            entries: node
+                .entries()
+                .iter()
+                .map(|entry| self.entry(entry))
+                .collect(),
+            children,
+            span,
+            broken,
+        }
+    }
+
+    fn entry(&self, entry: &KdlEntry) -> Entry {
+        let end = entry.span().offset() + entry.span().len();
+        let written = entry
+            .format()
+            .map_or(entry.span().len(), |format| format.value_repr.len());
+        Entry {
+            name: entry.name().map(|name| Word {
+                text: name.value().into(),
+                span: self.span(name.span().offset(), name.span().len()),
+            }),
+            value: match entry.value() {
+                KdlValue::String(text) => Value::Text(text.as_str().into()),
+                KdlValue::Integer(n) => Value::Integer(*n),
+                KdlValue::Float(_) => Value::OtherNumber,
+                KdlValue::Bool(b) => Value::Bool(*b),
+                KdlValue::Null => Value::Null,
+            },
+            span: self.span(end - written, written),
+        }
+    }
+
+    /// Passes on what the scan did not see; it should see everything.
+    fn mistake(&self, d: &kdl::KdlDiagnostic) -> Mistake {
+        let start = (d.span.offset()..=self.plain.len())
+            .find(|at| self.plain.is_char_boundary(*at))
+            .unwrap_or(self.plain.len());
+        let line = self.plain[start..].lines().next().map_or(0, str::len);
+        let span = self.span(start, line.min(d.span.len()));
+        let span = if self.plain.is_char_boundary(start + span.len as usize) {
+            span
+        } else {
+            self.span(start, line)
+        };
+        let message = d.message.as_deref().unwrap_or("this is not KDL");
+        let message = message.trim_end_matches('.').to_lowercase();
+        Mistake::new(Code::Syntax, span, message)
+            .label("here")
+            .maybe_help(d.help.clone())
+    }
+}
