@@ -1,0 +1,448 @@
+//! The plan as data: what would change, where, and why.
+//!
+//! A plan can be printed, saved, compared and carried out. It holds no secret: keys
+//! and logins are in it as references only. Whoever carries it out makes no choices.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::markers::{Managed, Registry};
+use crate::model::topology::Topology;
+use crate::model::{Address, ByteSize, Name, Period, Timestamp};
+
+/// The version of the plan's JSON form; a reader refuses a higher one.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// Everything that `plan` found out and proposes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// The version of this form, see [`PLAN_FORMAT`].
+    pub format: u32,
+    /// The digest of what would be done: addresses, steps and gates; no times, no free bytes.
+    pub digest: String,
+    /// The time it was made for.
+    pub now: Timestamp,
+    /// The topology it was made from.
+    pub topology: Topology,
+    /// The nodes, seen or not.
+    pub nodes: Vec<NodeLine>,
+    /// What a person should know: causes before the rules they break, the worst first.
+    pub findings: Vec<Finding>,
+    /// What would be done, in an order that respects `after`.
+    pub actions: Vec<Action>,
+    /// Every copy that is demanded, fresh or not.
+    pub protection: Vec<Protection>,
+    /// Every proof that is demanded, fresh or not.
+    pub proofs: Vec<ProofState>,
+    /// The phases.
+    pub phases: Vec<PhaseLine>,
+    /// The rules and how they stand after the plan.
+    pub policy: Vec<PolicyLine>,
+    /// Where bytes would land and what would be free after.
+    pub capacity: Vec<CapacityLine>,
+}
+
+/// A node as the plan's header shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeLine {
+    /// The node.
+    pub name: Name,
+    /// How it was reached; left out if it was not.
+    pub via: Option<String>,
+    /// Why it was not reached.
+    pub unreachable: Option<String>,
+}
+
+/// How much a finding matters.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It will fail, or data is at risk.
+    Error,
+    /// It works, and should be different.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+/// Something a person should know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The stable code, such as `BK113`.
+    pub code: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is about.
+    pub address: Address,
+    /// What is wrong, in one line; quotes the symptom that a user would have seen.
+    pub message: String,
+    /// How that comes about, line by line.
+    pub because: Vec<String>,
+    /// What mends it.
+    pub fix: Option<String>,
+    /// Whether an action of this plan mends it.
+    pub fixed_by_plan: bool,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Action {
+    /// Its number in this plan, from 0; `after` refers to it.
+    pub id: usize,
+    /// What it changes.
+    pub address: Address,
+    /// The node whose state changes.
+    pub node: Name,
+    /// Exactly what to do.
+    pub step: Step,
+    /// The state before, in words; left out where there was nothing.
+    pub before: Option<String>,
+    /// The state after, in words.
+    pub after_words: String,
+    /// Why.
+    pub reason: String,
+    /// The actions that must have succeeded first.
+    pub after: BTreeSet<usize>,
+    /// The explicit yes it wants, if any.
+    pub gate: Option<Gate>,
+    /// Why it can't be done now, if it can't.
+    pub deferred: Option<String>,
+    /// How many bytes would be read, as far as can be told.
+    pub reads: Option<ByteSize>,
+    /// Every place where bytes would land.
+    pub landing: Vec<Landing>,
+}
+
+/// Exactly what an action does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Makes a reading key in its file, for demonstrations only.
+    CreateKey {
+        /// The key.
+        key: Name,
+    },
+    /// Places the static binary on a node.
+    PlaceBinary {
+        /// Its BLAKE3 hash in hex; the file's name on the node.
+        hash: String,
+        /// Our folder on the node.
+        folder: String,
+    },
+    /// Makes a folder whose parent exists.
+    MakeFolder {
+        /// The folder.
+        path: String,
+        /// The owner.
+        uid: u32,
+        /// The group.
+        gid: u32,
+        /// The mode.
+        mode: u32,
+    },
+    /// Changes the owner of a path, and of everything below it that belongs to somebody else.
+    SetOwner {
+        /// The path.
+        path: String,
+        /// The owner to be.
+        uid: u32,
+        /// The group to be.
+        gid: u32,
+        /// Whether entries below are changed too.
+        recursive: bool,
+        /// How many entries would change, up to the probe's bound.
+        entries: u64,
+    },
+    /// Changes the mode of a folder.
+    SetMode {
+        /// The folder.
+        path: String,
+        /// The mode to be.
+        mode: u32,
+    },
+    /// Makes a repository in a datastore's folder.
+    MakeRepository {
+        /// The datastore.
+        datastore: Name,
+    },
+    /// Writes what planning may change into a datastore's `managed.json`.
+    WriteManaged {
+        /// The datastore.
+        datastore: Name,
+        /// Its whole content.
+        managed: Managed,
+    },
+    /// Writes a node's registry of what is managed there.
+    Register {
+        /// Its whole content.
+        registry: Registry,
+    },
+    /// Copies a source into a datastore.
+    Copy {
+        /// The job that demands it.
+        job: Name,
+        /// The source.
+        source: Name,
+        /// The datastore.
+        datastore: Name,
+    },
+    /// Copies what is missing from one datastore to another.
+    Sync {
+        /// The job that demands it.
+        job: Name,
+        /// Where snapshots come from.
+        from: Name,
+        /// Where they go.
+        to: Name,
+        /// The sources that are late or missing there.
+        sources: Vec<Name>,
+    },
+    /// Restores a source's newest snapshot to a scratch place, compares and removes it.
+    Drill {
+        /// The job that demands it.
+        job: Name,
+        /// The source.
+        source: Name,
+        /// The datastore.
+        from: Name,
+        /// The scratch folder on the action's node; left out, the system's temporary folder.
+        scratch: Option<String>,
+    },
+}
+
+/// A change that wants an explicit yes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Gate {
+    /// The address in `--allow ADDRESS:kind`.
+    pub address: Address,
+    /// The kind in `--allow ADDRESS:kind`.
+    pub kind: GateKind,
+}
+
+/// The kinds of changes that want an explicit yes.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateKind {
+    /// A recursive change of owner over entries that exist.
+    Owner,
+    /// A first write into a path that holds something already.
+    NonEmpty,
+    /// A source's machine changed, or it lost most of its files.
+    Nature,
+    /// A change of mode or owner outside a datastore's own folder.
+    Ancestor,
+}
+
+/// A place where an action's bytes land.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Landing {
+    /// The node.
+    pub node: Name,
+    /// The path.
+    pub path: String,
+    /// The most that can land there, assuming nothing is shared or compressed.
+    pub bytes_max: Option<ByteSize>,
+    /// What is free there now.
+    pub free: Option<ByteSize>,
+    /// What must stay free there.
+    pub reserve: ByteSize,
+    /// Whether it fits, if both are known.
+    pub fits: Option<bool>,
+}
+
+/// A copy that the phases demand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Protection {
+    /// The source.
+    pub source: Name,
+    /// The datastore.
+    pub datastore: Name,
+    /// The job that makes it.
+    pub job: Name,
+    /// When its newest complete snapshot was started.
+    pub newest: Option<Timestamp>,
+    /// How old that is.
+    pub age: Option<Period>,
+    /// How old it may get.
+    pub rpo: Option<Period>,
+    /// How it stands.
+    pub state: CopyState,
+}
+
+/// How a demanded copy or proof stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyState {
+    /// Young enough.
+    Fresh,
+    /// There, and too old.
+    Late,
+    /// Not there.
+    Missing,
+    /// Its node was not reached.
+    Unknown,
+    /// Its phase is not open yet, or it is not carried out by this version.
+    Waiting,
+}
+
+/// A proof that the phases demand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProofState {
+    /// The drill.
+    pub drill: Name,
+    /// The source.
+    pub source: Name,
+    /// The datastore.
+    pub datastore: Name,
+    /// When it last passed.
+    pub passed: Option<Timestamp>,
+    /// How old that is.
+    pub age: Option<Period>,
+    /// How old it may get.
+    pub within: Option<Period>,
+    /// Entries that were compared then.
+    pub files: u64,
+    /// Bytes that were compared then.
+    pub bytes: ByteSize,
+    /// How it stands.
+    pub state: CopyState,
+}
+
+/// A phase as the plan shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseLine {
+    /// Its name.
+    pub name: Name,
+    /// How it stands.
+    pub state: PhaseState,
+    /// Why it stands so.
+    pub reason: String,
+}
+
+/// How a phase stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseState {
+    /// Its copies exist and its drills passed once.
+    Complete,
+    /// This plan works on it.
+    Next,
+    /// It waits for another phase.
+    Blocked,
+}
+
+/// A rule and how it stands once the plan was carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyLine {
+    /// The rule, such as `copies`.
+    pub rule: String,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// The figures, such as `1 of 3`.
+    pub detail: String,
+}
+
+/// How a rule stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It holds.
+    Pass,
+    /// It does not hold yet, and a later phase of this topology makes it hold.
+    Warn,
+    /// It does not hold.
+    Deny,
+    /// It can't be told.
+    Unknown,
+    /// It is set aside until a date.
+    Waived,
+    /// This version can't judge it.
+    NotChecked,
+}
+
+/// Where bytes would land in sum, and what would be free after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CapacityLine {
+    /// The node.
+    pub node: Name,
+    /// The mount point.
+    pub mount: String,
+    /// The filesystem's size.
+    pub total: ByteSize,
+    /// What is free now.
+    pub free_before: ByteSize,
+    /// What is free after, at worst; left out where an estimate is missing.
+    pub free_after: Option<ByteSize>,
+    /// What must stay free.
+    pub reserve: ByteSize,
+}
+
+impl Plan {
+    /// Returns the actions that would be carried out now.
+    pub fn pending(&self) -> impl Iterator<Item = &Action> {
+        self.actions
+            .iter()
+            .filter(|action| action.deferred.is_none())
+    }
+
+    /// Returns whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// Returns whether a rule of the policy would not hold after it.
+    pub fn denied(&self) -> bool {
+        self.policy.iter().any(|line| line.verdict == Verdict::Deny)
+    }
+
+    /// Returns whether a node was not reached, so that part of the state is not known.
+    pub fn incomplete(&self) -> bool {
+        self.nodes.iter().any(|node| node.unreachable.is_some())
+    }
+
+    /// Returns whether some finding is an error that no pending action mends.
+    ///
+    /// That a node was not reached makes a plan incomplete, not wrong.
+    pub fn has_errors(&self) -> bool {
+        let unreached = |finding: &Finding| {
+            finding.address.kind() == "node"
+                && self
+                    .nodes
+                    .iter()
+                    .any(|node| node.unreachable.is_some() && node.name == *finding.address.name())
+        };
+        self.findings.iter().any(|finding| {
+            finding.severity == Severity::Error && !finding.fixed_by_plan && !unreached(finding)
+        })
+    }
+
+    /// Returns every gate of the actions that would be carried out, sorted, each once.
+    pub fn gates(&self) -> BTreeSet<&Gate> {
+        self.pending()
+            .filter_map(|action| action.gate.as_ref())
+            .collect()
+    }
+}
+
+impl std::fmt::Display for GateKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Owner => "owner",
+            Self::NonEmpty => "non-empty",
+            Self::Nature => "nature",
+            Self::Ancestor => "ancestor",
+        })
+    }
+}
+
+impl std::fmt::Display for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.address, self.kind)
+    }
+}

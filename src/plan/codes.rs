@@ -1,0 +1,452 @@
+//! What each finding's code means, for `bkpctl explain CODE`.
+//!
+//! Codes are stable: a code that is no longer found keeps its place and its meaning.
+//! Mistakes in the file have the codes below BK100 and are explained by `config`.
+
+/// The explanation of a finding's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// The code, such as `BK113`.
+    pub code: &'static str,
+    /// What it is about, in a few words.
+    pub title: &'static str,
+    /// Why it matters and how it comes about.
+    pub explanation: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// Returns the explanation of a code.
+pub fn find(code: &str) -> Option<&'static Code> {
+    CODES
+        .binary_search_by(|known| known.code.cmp(code))
+        .ok()
+        .map(|at| &CODES[at])
+}
+
+const fn code(
+    code: &'static str,
+    title: &'static str,
+    explanation: &'static str,
+    remedy: &'static str,
+) -> Code {
+    Code {
+        code,
+        title,
+        explanation,
+        remedy,
+    }
+}
+
+/// Every code, sorted.
+pub const CODES: &[Code] = &[
+    code(
+        "BK101",
+        "the datastore's path can't be looked at",
+        "The login has no right to pass one of the folders on the way, so nothing can be said about what is there.",
+        "Log in as root, add become \"sudo\" to the node, or open the way with chmod o+x.",
+    ),
+    code(
+        "BK102",
+        "the datastore's path did not answer in time",
+        "Looking at a network mount whose server is gone hangs whoever tries. The probe gives up after a deadline instead.",
+        "Bring the server back, or unmount the path.",
+    ),
+    code(
+        "BK103",
+        "a folder above the datastore is missing",
+        "apply makes the last folder of a datastore and no other: a missing folder above it often means a typing error or a disk that is not mounted, and making it would fill the wrong disk.",
+        "Make the folder, mount the disk, or correct the path.",
+    ),
+    code(
+        "BK104",
+        "the way to the datastore leads through something that is not a folder",
+        "A file or device has the name of a folder on the way.",
+        "Correct the path in the topology.",
+    ),
+    code(
+        "BK105",
+        "the datastore's path is not a folder",
+        "A datastore is a folder. Something else has that name.",
+        "Correct the path in the topology.",
+    ),
+    code(
+        "BK106",
+        "the owner can't pass a folder on the way",
+        "To reach a file, its user needs the x right on every folder above it, also where the last folder belongs to that user. Without it every write fails with os error 13, although the datastore itself looks right.",
+        "chmod o+x on that folder lets others pass and shows them no names. Never chmod -R 777.",
+    ),
+    code(
+        "BK107",
+        "the datastore's folder can't be made",
+        "The login may not write to the folder above, and has no root rights there.",
+        "Make the folder as root with the owner and mode shown, or give the login root rights.",
+    ),
+    code(
+        "BK110",
+        "the filesystem is read-only",
+        "Every write would fail with os error 30. Linux remounts a damaged filesystem read-only by itself, so look at the kernel's log before mounting it writable again.",
+        "Find out why, repair it, then mount -o remount,rw.",
+    ),
+    code(
+        "BK112",
+        "nobody there can become the datastore's owner",
+        "What is in a datastore must belong to its owner. The serving side starts with root rights and drops to the owner's numbers; without root rights it can only serve as the login itself.",
+        "Log in as root or as the owner, or add become \"sudo\" to the node.",
+    ),
+    code(
+        "BK113",
+        "the writer would be denied",
+        "The folder belongs to somebody else and its mode gives the writer no right. The first backup would fail with os error 13. This is what happens when a dataset made by root is used by a service user.",
+        "apply changes the owner. Entries that exist already are changed only after an explicit yes.",
+    ),
+    code(
+        "BK114",
+        "the folder belongs to somebody else than declared",
+        "The mode lets the writer in, and that is not enough: touching or replacing what others made needs ownership and would fail with os error 1.",
+        "apply changes the owner.",
+    ),
+    code(
+        "BK115",
+        "entries in the datastore belong to somebody else",
+        "Usually left behind by a command that ran as root. The writer can't touch or replace them.",
+        "apply changes their owner after an explicit yes.",
+    ),
+    code(
+        "BK116",
+        "the folder's mode differs",
+        "The mode decides who else may look into the datastore.",
+        "apply sets the declared mode.",
+    ),
+    code(
+        "BK117",
+        "one name, two numbers",
+        "Files carry numbers. A user that has the same name and other numbers on another machine is another user there.",
+        "Correct the service-user, or give the user the declared numbers on that node.",
+    ),
+    code(
+        "BK118",
+        "owner and mode are right, and the system still says no",
+        "Something that mode bits do not show denies it: an access control list, an NFS export that squashes the user, or an immutable flag.",
+        "Look at getfacl and lsattr on the machine that holds the disk, and at the export.",
+    ),
+    code(
+        "BK119",
+        "the datastore's path was not looked at",
+        "The saved facts do not match this topology.",
+        "Observe again.",
+    ),
+    code(
+        "BK130",
+        "the repository's marker can't be used",
+        "bkpctl.json says which repository this is and in which format. It is damaged, or newer than this version.",
+        "Use a version that knows the format, or restore the marker from another copy.",
+    ),
+    code(
+        "BK131",
+        "the repository has another key",
+        "It was made for another reading key. Writing with this one would mix two key domains.",
+        "Name the right key, or another folder.",
+    ),
+    code(
+        "BK132",
+        "the repository belongs to another machine",
+        "One machine at a time may open a repository by its path. Its marker names another one: the disk was moved, or two machines see the same share.",
+        "If the other machine no longer writes: bkpctl adopt DATASTORE.",
+    ),
+    code(
+        "BK133",
+        "the datastore belongs to another topology",
+        "managed.json in it names another topology. Two topologies that change one datastore would undo each other's work.",
+        "Name another folder. If the other topology is gone, remove managed.json.",
+    ),
+    code(
+        "BK134",
+        "the datastore is marked under another name",
+        "Either it was renamed, or two datastores share one path.",
+        "Say that it moved, with moved from=… to=…, or name another folder.",
+    ),
+    code(
+        "BK190",
+        "something managed is no longer declared",
+        "bkpctl put it there, and the topology no longer has it. It is reported and never destroyed by itself.",
+        "Remove it by hand when you are sure, or add removed to forget it.",
+    ),
+    code(
+        "BK201",
+        "it would not fit",
+        "A first copy must fit as if nothing were shared or compressed, and leave the reserve untouched. A full disk takes everything else on it down.",
+        "Free some space, lower the reserve, or use another datastore.",
+    ),
+    code(
+        "BK202",
+        "it would not fit if everything changed",
+        "A later copy usually brings little. If all of the source changed it would not fit; writing stops at the reserve then, and the copy fails.",
+        "Free some space before it is needed.",
+    ),
+    code(
+        "BK203",
+        "less than the reserve is free",
+        "New data is refused until there is more space.",
+        "Free some space, or lower the reserve.",
+    ),
+    code(
+        "BK210",
+        "few inodes are left",
+        "A filesystem without free inodes refuses new files with os error 28, although df shows free bytes.",
+        "Remove small files. ext4 decides on its inodes when it is made; XFS, Btrfs and ZFS make them as needed.",
+    ),
+    code(
+        "BK310",
+        "a node was not reached",
+        "Nothing answered in time. What depends on it is deferred, the rest goes on.",
+        "Start it, check its address, or try again later.",
+    ),
+    code(
+        "BK311",
+        "a node's clock is off",
+        "The age of a copy is told from clocks. One that is off makes old copies look new.",
+        "Let it follow a time server.",
+    ),
+    code(
+        "BK312",
+        "a node's host key is not the known one",
+        "Either it was set up anew, or somebody is in between. bkpctl never trusts a key on first use.",
+        "Compare it at the node's console, then bkpctl host-key NODE prints the line to paste.",
+    ),
+    code(
+        "BK313",
+        "a node let us in with none of our keys",
+        "It answered and refused every key it was offered.",
+        "Name the right identity-file, or add the public key to the node.",
+    ),
+    code(
+        "BK314",
+        "a node's answer could not be used",
+        "It was cut off, too large or not understood.",
+        "Try again; if it stays so, look at what the login's shell prints on its own.",
+    ),
+    code(
+        "BK320",
+        "the binary does not run on a node",
+        "The node has another processor architecture than the binary at hand.",
+        "Build bkpctl for it and name the file with --agent-binary.",
+    ),
+    code(
+        "BK321",
+        "there is no binary to place",
+        "Nodes get a static binary that needs nothing installed. The running one is not static, or was not found.",
+        "Build a static one and name it with --agent-binary.",
+    ),
+    code(
+        "BK330",
+        "a source can't be read",
+        "The login has no right to read it. A copy without it would be incomplete.",
+        "Log in as root, or add become \"sudo\" to the node.",
+    ),
+    code(
+        "BK331",
+        "a source does not exist",
+        "A path of it is not there. That is often a disk that is not mounted, and an empty copy must never become the newest good one.",
+        "Mount it, make it, or correct the path.",
+    ),
+    code(
+        "BK332",
+        "a source did not answer in time",
+        "Looking at it took longer than its deadline, as on a network mount whose server is gone.",
+        "Bring the server back, or unmount it.",
+    ),
+    code(
+        "BK401",
+        "a reading key is missing",
+        "Snapshots are sealed for it. apply never makes one silently: on a machine that is thrown away it would be the only one.",
+        "bkpctl key new NAME, on a machine that stays.",
+    ),
+    code(
+        "BK402",
+        "a reading key can't be used",
+        "The file is there and is not a key that this version can open.",
+        "Put the right file there, or restore it from the recovery sheet.",
+    ),
+    code(
+        "BK403",
+        "a recovery sheet was not confirmed",
+        "Without the key file and without its sheet nothing can be read again, by nobody. The first backup waits until somebody says that the sheet is in a safe place.",
+        "Print it, keep it apart from the machine, then bkpctl key confirm NAME.",
+    ),
+    code(
+        "BK404",
+        "a reading key is missing, and there is data sealed for it",
+        "A new key can't read what is there, so none is made.",
+        "Put the key file back, from a copy or from the recovery sheet.",
+    ),
+    code(
+        "BK410",
+        "a source changed its nature",
+        "It is read from another machine than its newest snapshot. A machine that was set up anew, and is still empty, must not replace the good copies of the old one.",
+        "Restore it first, or allow the new copy with --allow source.NAME:nature.",
+    ),
+    code(
+        "BK420",
+        "a drill would bring a reading key to a node that may not hold one",
+        "A restore needs the reading key, and whoever breaks into a node that holds it can read everything.",
+        "Declare the node a reader, or let the drill run where bkpctl runs.",
+    ),
+    code(
+        "BK421",
+        "a drill did not pass",
+        "What was restored differs from what was copied. Until a drill passes, that copy is a hope.",
+        "Verify the datastore, look at the drill's problems, then run it again.",
+    ),
+    code(
+        "BK422",
+        "the newest snapshot is incomplete",
+        "Some entries could not be read. What is in it can be restored, and it does not count as a copy.",
+        "Make the entries readable, or exclude them.",
+    ),
+    code(
+        "BK423",
+        "a drill has nothing to restore",
+        "No job copies that source to that datastore.",
+        "Name a datastore that the source reaches.",
+    ),
+    code("BK501", "exports are not carried out", NOT_YET, BY_HAND),
+    code("BK502", "mounts are not carried out", NOT_YET, BY_HAND),
+    code("BK503", "containers are not followed", NOT_YET, BY_HAND),
+    code(
+        "BK504",
+        "block volumes are not carried out",
+        NOT_YET,
+        KEEP_OLD,
+    ),
+    code(
+        "BK505",
+        "outputs of commands are not carried out",
+        NOT_YET,
+        KEEP_OLD,
+    ),
+    code("BK506", "guests are not carried out", NOT_YET, KEEP_OLD),
+    code("BK507", "buckets are not carried out", NOT_YET, KEEP_OLD),
+    code("BK508", "cloud jobs are not carried out", NOT_YET, KEEP_OLD),
+    code(
+        "BK509",
+        "several places are not carried out",
+        NOT_YET,
+        BY_HAND,
+    ),
+    code("BK510", "jump hosts are not used", NOT_YET, BY_HAND),
+    code(
+        "BK511",
+        "nodes without an agent are not read",
+        NOT_YET,
+        KEEP_OLD,
+    ),
+    code(
+        "BK512",
+        "Proxmox Backup Server's datastores are not read",
+        NOT_YET,
+        KEEP_OLD,
+    ),
+    code("BK513", "nothing is destroyed", NOT_YET, BY_HAND),
+    code(
+        "BK520",
+        "timers are not installed",
+        "The times in the topology say how old copies may get. This version installs no timer for them.",
+        "Let cron or a CI job call bkpctl run JOB, or bkpctl apply.",
+    ),
+    code(
+        "BK521",
+        "nothing is pruned",
+        "This version keeps every snapshot, whatever keep says.",
+        "Watch the space; a later version prunes.",
+    ),
+    code(
+        "BK601",
+        "too few copies",
+        "The policy wants each source in so many datastores, the source itself not counted.",
+        "Add a sync to another datastore, or lower the number.",
+    ),
+    code(
+        "BK602",
+        "too few media",
+        "Two datastores on one filesystem are lost together, so they count once.",
+        "Put one of them on another disk or machine.",
+    ),
+    code(
+        "BK603",
+        "no copy at another site",
+        "A fire or a thief takes everything in one place. Sites are what domain site=… says; what has none does not count.",
+        "Add a datastore at another site, and declare the sites of nodes.",
+    ),
+    code(
+        "BK604",
+        "no copy beyond reach",
+        "A copy that no credential of ours can delete survives somebody who has them all.",
+        "Use a bucket with an object-lock.",
+    ),
+    code(
+        "BK605",
+        "copies are too old",
+        "Some copies would be older than the policy allows, even after this plan.",
+        "See what keeps them from being made, or run the jobs more often.",
+    ),
+    code(
+        "BK606",
+        "restores were not proven lately",
+        "A backup that was never restored is a hope. The policy says how old the last proof may get.",
+        "Add a drill, or see what keeps it from passing.",
+    ),
+    code(
+        "BK607",
+        "not everything is covered",
+        "Some guest is neither a source nor excepted.",
+        "Add it to a job, or except it.",
+    ),
+    code(
+        "BK608",
+        "a waiver ended",
+        "A rule was set aside until a day that has come. It counts again.",
+        "Make the rule hold, or renew the waiver with a reason.",
+    ),
+    code(
+        "BK610",
+        "a source is copied nowhere",
+        "It is declared, and no job names it.",
+        "Add it to a backup job, or remove it.",
+    ),
+    code(
+        "BK611",
+        "a job runs too seldom for the policy",
+        "Just before each run the newest copy is as old as the whole interval. If that is longer than the rpo, the policy can't hold.",
+        "Run it more often, or allow an rpo longer than the interval and the time of a run.",
+    ),
+    code(
+        "BK612",
+        "a datastore keeps everything",
+        "Without keep every snapshot stays for ever, and space runs out one day.",
+        "Add keep, for example keep last=3 daily=7 weekly=4.",
+    ),
+];
+
+const NOT_YET: &str = "The topology may say it, and this version does not carry it out. It is named plainly, and nothing is planned that would pretend.";
+const BY_HAND: &str = "Do it by hand for now.";
+const KEEP_OLD: &str = "Keep the backup you have for it until a version does it.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_each_is_there_once() {
+        assert!(CODES.windows(2).all(|pair| pair[0].code < pair[1].code));
+    }
+
+    #[test]
+    fn every_code_can_be_explained() {
+        for code in CODES {
+            assert_eq!(find(code.code), Some(code));
+            assert!(!code.explanation.is_empty() && !code.remedy.is_empty());
+        }
+        assert_eq!(find("BK999"), None);
+    }
+}

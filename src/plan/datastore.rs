@@ -1,0 +1,539 @@
+//! Datastores: the folder, who owns it and who may write there.
+
+use crate::model::observed::{Component, DatastoreFacts, NodeFacts, Outcome, PathFacts};
+use crate::model::topology::{Datastore, Place};
+use crate::model::{Address, Name};
+use crate::plan::access::{self, Identity};
+use crate::plan::change::{Finding, Gate, GateKind, Step};
+use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::words::{self, shell_word};
+
+/// One datastore with everything its rules look at.
+pub(super) struct Site<'a> {
+    pub(super) world: World<'a>,
+    pub(super) name: &'a Name,
+    pub(super) datastore: &'a Datastore,
+    pub(super) place: &'a Place,
+    pub(super) facts: &'a NodeFacts,
+    pub(super) store: &'a DatastoreFacts,
+    owner: Identity,
+    login: Identity,
+}
+
+/// Plans every datastore of a list; those that can't be used are blocked.
+pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
+    for name in names {
+        let Some((datastore, place, facts, store)) = world.served(name) else {
+            let node = world.home(name).map_or("its node", Name::as_str);
+            draft.block(
+                Goal::Repository((*name).clone()),
+                format!("{node} was not reached"),
+            );
+            continue;
+        };
+        let Some((name, _)) = world.topology.datastores.get_key_value(*name) else {
+            continue;
+        };
+        let site = Site {
+            world,
+            name,
+            datastore,
+            place,
+            facts,
+            store,
+            owner: Identity::owner(datastore.owner.as_ref(), &facts.login),
+            login: Identity::login(&facts.login),
+        };
+        site.numbers(draft);
+        if let Err((reason, finding)) = site.folder(draft).and_then(|()| site.repository(draft)) {
+            draft.refuse(Goal::Repository(name.clone()), reason, *finding);
+        }
+    }
+}
+
+/// Why a datastore can't be used: a short reason and the finding that explains it.
+pub(super) type Refusal = (String, Box<Finding>);
+
+pub(super) fn refusal(reason: impl Into<String>, finding: Finding) -> Refusal {
+    (reason.into(), Box::new(finding))
+}
+
+impl Site<'_> {
+    pub(super) fn address(&self) -> Address {
+        Address::new("datastore", self.name)
+    }
+
+    pub(super) fn error(&self, code: &str, message: String) -> Finding {
+        Finding::error(code, self.address(), message)
+    }
+
+    fn gate(&self, kind: GateKind) -> Gate {
+        Gate {
+            address: self.address(),
+            kind,
+        }
+    }
+
+    /// Returns the yes that a first change to somebody's folder wants.
+    pub(super) fn non_empty_gate(&self, seen: &PathFacts) -> Option<Gate> {
+        let ours = self.store.marker.is_some();
+        (!ours && seen.empty == Some(false)).then(|| self.gate(GateKind::NonEmpty))
+    }
+
+    fn privileged(&self) -> bool {
+        self.facts.login.privileged || self.login.uid == 0
+    }
+
+    pub(super) fn on(&self) -> String {
+        format!("{}:{}", self.place.node, self.place.path)
+    }
+
+    pub(super) fn proposal(&self, step: Step, after: String) -> Proposal {
+        Proposal::new(self.address(), &self.place.node, step, after)
+    }
+
+    /// Compares the owner's declared numbers with those of the user of that name.
+    fn numbers(&self, draft: &mut Draft) {
+        let Some(owner) = &self.datastore.owner else {
+            return;
+        };
+        let Some(there) = self.facts.users.get(owner.user.as_str()) else {
+            return;
+        };
+        if (there.uid, there.gid) == (owner.uid, owner.gid) {
+            return;
+        }
+        let message = format!(
+            "{} is {}:{} in the topology and {}:{} on {}; numbers decide, names do not",
+            owner.user, owner.uid, owner.gid, there.uid, there.gid, self.place.node
+        );
+        draft.find(
+            Finding::warning("BK117", self.address(), message).fix(format!(
+                "correct service-user \"{}\", or give {} the number {} on {}",
+                owner.user, owner.user, owner.uid, self.place.node
+            )),
+        );
+    }
+
+    fn folder(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        let seen = self.seen()?;
+        self.writable_mount(seen)?;
+        let parent = words::parent(&self.place.path);
+        let (ancestors, last) = match (seen.outcome, seen.components.split_last()) {
+            (Outcome::Ok, Some((last, ancestors))) => (ancestors, Some(last)),
+            _ => (seen.components.as_slice(), None),
+        };
+        self.ancestors(ancestors, last.is_none().then_some(parent))?;
+        self.serve_as_owner()?;
+        match last {
+            None => self.make_folder(draft, ancestors),
+            Some(last) => {
+                self.existing(draft, seen, last)?;
+                self.system_verdict(draft, seen)
+            }
+        }
+    }
+
+    /// Returns what was seen of the path, if it could be looked at.
+    fn seen(&self) -> Result<&PathFacts, Refusal> {
+        let Some(seen) = self.facts.paths.get(&self.place.path) else {
+            let finding = self
+                .error("BK119", format!("{} was not looked at", self.on()))
+                .fix("observe again");
+            return Err(refusal(format!("{} was not looked at", self.name), finding));
+        };
+        match seen.outcome {
+            Outcome::Ok | Outcome::Missing => Ok(seen),
+            Outcome::Denied => {
+                let message = format!(
+                    "{} may not look at {}: \"Permission denied (os error 13)\"",
+                    self.login.words(),
+                    self.on()
+                );
+                let finding = self
+                    .error("BK101", message)
+                    .because(access::chain(
+                        &self.login,
+                        self.place.node.as_str(),
+                        &seen.components,
+                    ))
+                    .fix("log in as root, or add become \"sudo\" to the node");
+                Err(refusal(
+                    format!("{} can't be looked at", self.on()),
+                    finding,
+                ))
+            }
+            Outcome::Timeout => {
+                let message = format!("{} did not answer in time", self.on());
+                let finding = self
+                    .error("BK102", message)
+                    .because(vec![
+                        "a network mount whose server is gone hangs whoever touches it".to_owned(),
+                    ])
+                    .fix("bring its server back, or unmount it");
+                Err(refusal(format!("{} does not answer", self.on()), finding))
+            }
+        }
+    }
+
+    fn writable_mount(&self, seen: &PathFacts) -> Result<(), Refusal> {
+        let Some(mount) = seen.mount.as_ref().filter(|mount| mount.read_only) else {
+            return Ok(());
+        };
+        let message = "writes would fail: \"Read-only file system (os error 30)\"".to_owned();
+        let finding = self
+            .error("BK110", message)
+            .because(vec![format!(
+                "{} is on {} ({}), mounted read-only at {} on {}",
+                self.place.path, mount.source, mount.fstype, mount.target, self.place.node
+            )])
+            .fix(format!(
+                "on {}: find out why (a damaged disk is remounted read-only), then mount -o remount,rw {}",
+                self.place.node,
+                shell_word(&mount.target)
+            ));
+        Err(refusal(format!("{} is read-only", self.name), finding))
+    }
+
+    /// Checks that the folders above are there and open to the writer.
+    fn ancestors(&self, ancestors: &[Component], wanted: Option<&str>) -> Result<(), Refusal> {
+        if let Some(other) = access::first_obstacle(ancestors) {
+            let message = format!("{} on {} is not a folder", other.path, self.place.node);
+            let finding = self
+                .error("BK104", message)
+                .fix(format!("correct the path at {}", self.datastore.declared));
+            return Err(refusal(format!("{} is not a folder", other.path), finding));
+        }
+        if let Some(closed) = access::first_closed(ancestors, &self.owner) {
+            let message = format!(
+                "{} can't pass {} on {}: writes would fail with \"Permission denied (os error 13)\"",
+                self.owner.words(),
+                closed.path,
+                self.place.node
+            );
+            let finding = self
+                .error("BK106", message)
+                .because(vec![format!(
+                    "{}: no right to pass for uid {}",
+                    access::words(closed),
+                    self.owner.uid
+                )])
+                .fix(format!(
+                    "on {}: chmod o+x {}   (opens the way, shows no names)",
+                    self.place.node,
+                    shell_word(&closed.path)
+                ));
+            return Err(refusal(
+                format!("{} can't pass {}", self.owner.name, closed.path),
+                finding,
+            ));
+        }
+        let there = ancestors.last().map_or("/", |last| last.path.as_str());
+        match wanted {
+            Some(parent) if !same_path(there, parent) => {
+                let message = format!(
+                    "{parent} does not exist on {}; only the last folder of a datastore is made",
+                    self.place.node
+                );
+                let finding = self
+                    .error("BK103", message)
+                    .because(vec![format!("the path exists as far as {there}")])
+                    .fix(format!(
+                        "on {}: mkdir -p {}   or correct the path at {}",
+                        self.place.node,
+                        shell_word(parent),
+                        self.datastore.declared
+                    ));
+                Err(refusal(format!("{parent} does not exist"), finding))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that whoever serves can become the owner.
+    fn serve_as_owner(&self) -> Result<(), Refusal> {
+        if self.owner.uid == self.login.uid || self.privileged() {
+            return Ok(());
+        }
+        let message = format!(
+            "serving it as {} needs root on {}, and the login is {}",
+            self.owner.words(),
+            self.place.node,
+            self.login.words()
+        );
+        let finding = self.error("BK112", message).fix(format!(
+            "log in as root or as {}, or add become \"sudo\" to node \"{}\"",
+            self.owner.name, self.place.node
+        ));
+        Err(refusal(
+            format!("{} can't become {}", self.login.name, self.owner.name),
+            finding,
+        ))
+    }
+
+    fn make_folder(&self, draft: &mut Draft, ancestors: &[Component]) -> Result<(), Refusal> {
+        if let Some(parent) = ancestors.last()
+            && !self.privileged()
+            && !self.login.may(parent, access::WRITE)
+        {
+            let message = format!(
+                "{} can't make a folder in {}: \"Permission denied (os error 13)\"",
+                self.login.words(),
+                parent.path
+            );
+            let finding = self
+                .error("BK107", message)
+                .because(vec![format!(
+                    "{}: no right to write",
+                    access::words(parent)
+                )])
+                .fix(format!(
+                    "on {}, as root: install -d -o {} -g {} -m {:o} {}",
+                    self.place.node,
+                    self.owner.uid,
+                    self.owner.gid,
+                    self.datastore.mode,
+                    shell_word(&self.place.path)
+                ));
+            return Err(refusal(format!("{} can't be made", self.on()), finding));
+        }
+        let step = Step::MakeFolder {
+            path: self.place.path.clone(),
+            uid: self.owner.uid,
+            gid: self.owner.gid,
+            mode: self.datastore.mode,
+        };
+        let after = format!(
+            "{}, owner {}:{}, mode {:o}",
+            self.place.path, self.owner.uid, self.owner.gid, self.datastore.mode
+        );
+        draft.propose(Proposal {
+            reason: "it does not exist".to_owned(),
+            gives: vec![Goal::Folder(self.name.clone())],
+            ..self.proposal(step, after)
+        });
+        Ok(())
+    }
+
+    /// Compares owner and mode of a folder that is there.
+    fn existing(
+        &self,
+        draft: &mut Draft,
+        seen: &PathFacts,
+        last: &Component,
+    ) -> Result<(), Refusal> {
+        if access::first_obstacle(std::slice::from_ref(last)).is_some() {
+            let finding = self
+                .error("BK105", format!("{} is not a folder", self.on()))
+                .fix(format!("correct the path at {}", self.datastore.declared));
+            return Err(refusal(format!("{} is not a folder", self.on()), finding));
+        }
+        self.ownership(draft, seen, last);
+        self.mode(draft, seen, last);
+        Ok(())
+    }
+
+    fn ownership(&self, draft: &mut Draft, seen: &PathFacts, last: &Component) {
+        let same = (last.uid, last.gid) == (self.owner.uid, self.owner.gid);
+        let foreign = self.store.foreign_entries.unwrap_or(0);
+        if same && foreign == 0 {
+            return;
+        }
+        let empty = seen.empty == Some(true);
+        // Unless it was counted, entries of others are assumed wherever there are entries.
+        let recursive = foreign > 0 || (!empty && self.store.foreign_entries.is_none());
+        let proposal = self.set_owner(seen, last, recursive, foreign + u64::from(!same));
+        let fixed = proposal.deferred.is_none();
+        let finding = if same {
+            self.foreign_entries(foreign)
+        } else {
+            self.wrong_owner(seen, last)
+        };
+        draft.find(finding.fix(self.chown(recursive)).fixed(fixed));
+        draft.propose(proposal);
+    }
+
+    fn set_owner(
+        &self,
+        seen: &PathFacts,
+        last: &Component,
+        recursive: bool,
+        entries: u64,
+    ) -> Proposal {
+        let to = format!("{}:{}", self.owner.uid, self.owner.gid);
+        let from = format!("{}:{}", last.uid, last.gid);
+        let step = Step::SetOwner {
+            path: self.place.path.clone(),
+            uid: self.owner.uid,
+            gid: self.owner.gid,
+            recursive,
+            entries,
+        };
+        let what = match (recursive, self.store.foreign_entries) {
+            (false, _) => self.place.path.clone(),
+            (true, Some(_)) => format!(
+                "{} under {}",
+                words::count(entries, "entry", "entries"),
+                self.place.path
+            ),
+            (true, None) => format!("{} and everything below it", self.place.path),
+        };
+        let gate = if recursive {
+            Some(self.gate(GateKind::Owner))
+        } else {
+            self.non_empty_gate(seen)
+        };
+        Proposal {
+            before: Some(if from == to {
+                "partly others".to_owned()
+            } else {
+                from
+            }),
+            reason: format!("{} writes here and must own it", self.owner.words()),
+            gives: vec![Goal::Owner(self.name.clone())],
+            gate,
+            deferred: (!self.privileged()).then(|| {
+                format!(
+                    "changing owners needs root on {}, and the login is {}",
+                    self.place.node, self.login.name
+                )
+            }),
+            ..self.proposal(step, format!("{what} owned by {to}"))
+        }
+    }
+
+    fn chown(&self, recursive: bool) -> String {
+        format!(
+            "on {}, as root: chown {}{}:{} {}",
+            self.place.node,
+            if recursive { "-R " } else { "" },
+            self.owner.uid,
+            self.owner.gid,
+            shell_word(&self.place.path)
+        )
+    }
+
+    fn wrong_owner(&self, seen: &PathFacts, last: &Component) -> Finding {
+        let may = match self.store.owner_may_write {
+            Some(verdict) => verdict,
+            None => self.owner.may(last, access::WRITE),
+        };
+        let because = access::chain(&self.owner, self.place.node.as_str(), &seen.components);
+        if may {
+            let message = format!(
+                "{} belongs to {}:{}, declared is {} {}:{}: touching what others made would fail with \"Operation not permitted (os error 1)\"",
+                self.on(),
+                last.uid,
+                last.gid,
+                self.owner.name,
+                self.owner.uid,
+                self.owner.gid
+            );
+            Finding::warning("BK114", self.address(), message).because(because)
+        } else {
+            let message = format!(
+                "writes by {} to {} would fail: \"Permission denied (os error 13)\"",
+                self.owner.words(),
+                self.on()
+            );
+            self.error("BK113", message).because(because)
+        }
+    }
+
+    fn foreign_entries(&self, foreign: u64) -> Finding {
+        let belong = if foreign == 1 { "belongs" } else { "belong" };
+        let message = format!(
+            "below {}, {} {belong} to somebody else than {}: touching them would fail with \"Operation not permitted (os error 1)\"",
+            self.on(),
+            words::count(foreign, "entry", "entries"),
+            self.owner.words()
+        );
+        let because = self
+            .store
+            .foreign_example
+            .iter()
+            .map(|example| format!("for example {example}"))
+            .collect();
+        self.error("BK115", message).because(because)
+    }
+
+    fn mode(&self, draft: &mut Draft, seen: &PathFacts, last: &Component) {
+        let mode = last.mode & 0o7777;
+        let wanted = self.datastore.mode;
+        if mode == wanted {
+            return;
+        }
+        let message = format!("{} has mode {mode:o}, declared is {wanted:o}", self.on());
+        let fix = format!(
+            "on {}: chmod {wanted:o} {}",
+            self.place.node,
+            shell_word(&self.place.path)
+        );
+        let ours = last.uid == self.login.uid;
+        let deferred = (!ours && !self.privileged()).then(|| {
+            format!(
+                "changing the mode needs root on {}, and the login is {}",
+                self.place.node, self.login.name
+            )
+        });
+        let shut = mode & 0o700 != 0o700 && self.owner.uid != 0;
+        let finding = if shut {
+            let message =
+                format!("{message}: its owner can't write, \"Permission denied (os error 13)\"");
+            self.error("BK116", message)
+        } else {
+            Finding::warning("BK116", self.address(), message)
+        };
+        draft.find(finding.fix(fix).fixed(deferred.is_none()));
+        let step = Step::SetMode {
+            path: self.place.path.clone(),
+            mode: wanted,
+        };
+        draft.propose(Proposal {
+            before: Some(format!("{mode:o}")),
+            reason: "the topology declares it".to_owned(),
+            needs: vec![Goal::Owner(self.name.clone())],
+            gives: vec![Goal::Mode(self.name.clone())],
+            gate: self.non_empty_gate(seen),
+            deferred,
+            ..self.proposal(step, format!("{} mode {wanted:o}", self.place.path))
+        });
+    }
+
+    /// Believes the system where it knows more than mode bits say.
+    fn system_verdict(&self, draft: &Draft, seen: &PathFacts) -> Result<(), Refusal> {
+        let changing = [
+            Goal::Owner(self.name.clone()),
+            Goal::Mode(self.name.clone()),
+        ]
+        .iter()
+        .any(|goal| draft.proposed(goal));
+        if changing || self.store.owner_may_write != Some(false) {
+            return Ok(());
+        }
+        let message = format!(
+            "the system says that {} can't make an entry in {}: \"Permission denied (os error 13)\"",
+            self.owner.words(),
+            self.on()
+        );
+        let mut because = vec![
+            "owner and mode are right, so something else denies it: an ACL, NFS squashing, or an immutable flag".to_owned(),
+        ];
+        if let Some(mount) = &seen.mount {
+            because.push(format!(
+                "it is on {} ({}) at {}",
+                mount.source, mount.fstype, mount.target
+            ));
+        }
+        let finding = self.error("BK118", message).because(because).fix(format!(
+            "on {}: look at getfacl and lsattr of {}, and at the export if it is NFS",
+            self.place.node,
+            shell_word(&self.place.path)
+        ));
+        Err(refusal(format!("{} can't write", self.owner.name), finding))
+    }
+}
+
+fn same_path(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}

@@ -1,0 +1,124 @@
+//! The planner itself: every rule in turn, then order, digest and the whole.
+
+use crate::model::{Name, Observed, Timestamp, Topology};
+use crate::plan::change::{Finding, PLAN_FORMAT, Plan, Severity};
+use crate::plan::demand::{Demands, ProofDemand, users_of_datastores};
+use crate::plan::draft::{Draft, World};
+use crate::plan::phase::Survey;
+use crate::plan::policy::Outlook;
+use crate::plan::{
+    binary, capacity, copies, datastore, demand, digest, drill, key, node, order, phase, policy,
+    registry, source, sync, unsupported,
+};
+
+/// Compares what is declared with what was seen and says what to do about it.
+///
+/// The same inputs always give the same plan, byte for byte.
+pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
+    let world = World {
+        topology,
+        observed,
+        now,
+    };
+    let demands = demand::demands(topology);
+    let survey = phase::survey(world, &demands);
+    let stores = wanted(topology, &survey);
+    let mut draft = Draft::default();
+
+    let nodes = node::nodes(world, &mut draft);
+    unsupported::report(topology, &mut draft);
+    key::keys(world, &stores, &mut draft);
+    binary::binaries(world, &demands, &survey.open, &stores, &mut draft);
+    datastore::datastores(world, &stores, &mut draft);
+    capacity::shortages(world, &stores, &mut draft);
+    data(world, &demands, &survey, &mut draft);
+    let phases = phase::record(world, &demands, &survey, &mut draft);
+    registry::registries(world, &stores, &mut draft);
+
+    let is_open = |phase: &Name| survey.open.contains(phase);
+    let protection: Vec<_> = demands
+        .copies
+        .iter()
+        .map(|demand| copies::protection(world, demand, is_open(demand.phase)))
+        .collect();
+    let proofs: Vec<_> = demands
+        .proofs
+        .iter()
+        .map(|proof| drill::proof(world, proof, is_open(proof.phase)))
+        .collect();
+    let outlook = Outlook {
+        world,
+        demands: &demands,
+        protection: &protection,
+        proofs: &proofs,
+    };
+    let policy = policy::policy(&outlook, &mut draft);
+    policy::gaps(&outlook, &mut draft);
+
+    let capacity = draft.ledger.lines(world, &stores);
+    let actions = order::order(draft.proposals);
+    Plan {
+        format: PLAN_FORMAT,
+        digest: digest::digest(&actions),
+        now,
+        topology: topology.clone(),
+        nodes,
+        findings: sorted(draft.findings),
+        actions,
+        protection,
+        proofs,
+        phases,
+        policy,
+        capacity,
+    }
+}
+
+/// Plans copies, syncs and drills of open phases, in the order in which they feed each other.
+fn data(world: World<'_>, demands: &Demands<'_>, survey: &Survey<'_>, draft: &mut Draft) {
+    let due: Vec<_> = demands
+        .copies
+        .iter()
+        .filter(|demand| survey.open.contains(demand.phase) && demand.barred.is_none())
+        .collect();
+    let (direct, passed_on): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|demand| demand.from.is_none());
+    source::sources(world, &direct, draft);
+    copies::copies(world, &direct, draft);
+    sync::syncs(world, &passed_on, draft);
+    let proofs: Vec<&ProofDemand<'_>> = demands
+        .proofs
+        .iter()
+        .filter(|proof| survey.open.contains(proof.phase) && proof.barred.is_none())
+        .collect();
+    drill::drills(world, &proofs, draft);
+}
+
+/// Returns the datastores that open phases use, and those that no job uses.
+fn wanted<'a>(topology: &'a Topology, survey: &Survey<'_>) -> Vec<&'a Name> {
+    let users = users_of_datastores(topology);
+    topology
+        .datastores
+        .keys()
+        .filter(|name| unsupported::datastore(topology, name).is_none())
+        .filter(|name| match users.get(name) {
+            None => true,
+            Some(phases) => phases.iter().any(|phase| survey.open.contains(phase)),
+        })
+        .collect()
+}
+
+/// Sorts findings: causes before the rules they break, the worst first, notes last.
+fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_cached_key(|finding| {
+        (
+            finding.severity == Severity::Note,
+            finding.address.kind() == "policy",
+            finding.severity,
+            finding.fixed_by_plan,
+            finding.code.clone(),
+            finding.address.clone(),
+            finding.message.clone(),
+        )
+    });
+    findings
+}

@@ -1,0 +1,41 @@
+//! Topology, observed state and the time become a Plan.
+//!
+//! [`plan`] is a pure function made of one rule per kind of thing. It never reads a
+//! clock, the environment, a disk or the network, and it never decides anything that
+//! the same inputs would not decide again. Rules write proposals and findings into a
+//! draft; [`change::Plan`] is what comes out, in an order that can be carried out.
+//!
+//! Laws that tests hold it to: the same inputs give the same bytes; the order respects
+//! what each action needs; and a plan made from the state after a plan is empty
+//! ([`simulate`] says what that state is), phase by phase.
+
+mod access;
+mod binary;
+mod capacity;
+pub mod change;
+pub mod codes;
+mod copies;
+mod datastore;
+mod demand;
+mod digest;
+mod draft;
+mod drill;
+mod key;
+pub mod lint;
+mod make;
+mod node;
+mod order;
+mod phase;
+mod policy;
+mod registry;
+mod repository;
+pub mod simulate;
+mod source;
+mod sync;
+mod unsupported;
+mod words;
+
+pub use change::Plan;
+pub use lint::lint;
+pub use make::plan;
+pub use simulate::simulate;

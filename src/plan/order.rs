@@ -1,0 +1,116 @@
+//! The order of a plan: what is needed comes first, and ties are broken the same way each time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+
+use crate::plan::change::{Action, Step};
+use crate::plan::draft::{Goal, Proposal};
+
+/// Numbers the proposals in an order that respects what each of them needs.
+///
+/// Among actions that could come next, the earlier stage wins, then the address, then
+/// the order in which they were proposed.
+pub(super) fn order(proposals: Vec<Proposal>) -> Vec<Action> {
+    let graph = graph(&proposals);
+    let sequence = sequence(&graph, &proposals);
+    let mut number = vec![0; proposals.len()];
+    for (position, &index) in sequence.iter().enumerate() {
+        number[index] = position;
+    }
+    let mut proposals: Vec<Option<Proposal>> = proposals.into_iter().map(Some).collect();
+    sequence
+        .iter()
+        .enumerate()
+        .filter_map(|(id, &index)| {
+            let after = graph
+                .edges_directed(NodeIndex::new(index), Direction::Incoming)
+                .map(|edge| number[edge.source().index()])
+                .collect();
+            proposals[index].take().map(|p| action(id, p, after))
+        })
+        .collect()
+}
+
+/// Draws an edge from every proposal to those that need what it gives.
+fn graph(proposals: &[Proposal]) -> DiGraph<(), ()> {
+    let mut graph = DiGraph::new();
+    let nodes: Vec<NodeIndex> = proposals.iter().map(|_| graph.add_node(())).collect();
+    let mut givers: BTreeMap<&Goal, usize> = BTreeMap::new();
+    for (index, proposal) in proposals.iter().enumerate() {
+        for goal in &proposal.needs {
+            // Only what was proposed before can be needed, so there is no cycle to find.
+            if let Some(&giver) = givers.get(goal) {
+                graph.update_edge(nodes[giver], nodes[index], ());
+            }
+        }
+        for goal in &proposal.gives {
+            givers.entry(goal).or_insert(index);
+        }
+    }
+    graph
+}
+
+fn sequence(graph: &DiGraph<(), ()>, proposals: &[Proposal]) -> Vec<usize> {
+    let rank = |index: usize| {
+        let proposal = &proposals[index];
+        Reverse((stage(&proposal.step), proposal.address.clone(), index))
+    };
+    let mut waiting: Vec<usize> = graph
+        .node_indices()
+        .map(|node| graph.edges_directed(node, Direction::Incoming).count())
+        .collect();
+    let mut ready: BinaryHeap<_> = (0..proposals.len())
+        .filter(|&index| waiting[index] == 0)
+        .map(rank)
+        .collect();
+    let mut sequence = Vec::with_capacity(proposals.len());
+    while let Some(Reverse((_, _, index))) = ready.pop() {
+        sequence.push(index);
+        for edge in graph.edges(NodeIndex::new(index)) {
+            let next = edge.target().index();
+            waiting[next] -= 1;
+            if waiting[next] == 0 {
+                ready.push(rank(next));
+            }
+        }
+    }
+    sequence
+}
+
+/// Returns how early a kind of step comes when nothing else decides.
+fn stage(step: &Step) -> u8 {
+    match step {
+        Step::CreateKey { .. } => 0,
+        Step::PlaceBinary { .. } => 1,
+        Step::MakeFolder { .. } => 2,
+        Step::SetOwner { .. } => 3,
+        Step::SetMode { .. } => 4,
+        Step::MakeRepository { .. } => 5,
+        Step::WriteManaged { .. } => 6,
+        Step::Register { .. } => 7,
+        Step::Copy { .. } => 8,
+        Step::Sync { .. } => 9,
+        Step::Drill { .. } => 10,
+    }
+}
+
+fn action(id: usize, proposal: Proposal, after: BTreeSet<usize>) -> Action {
+    Action {
+        id,
+        address: proposal.address,
+        node: proposal.node,
+        step: proposal.step,
+        before: proposal.before,
+        after_words: proposal.after_words,
+        reason: proposal.reason,
+        after,
+        gate: proposal.gate,
+        deferred: proposal.deferred,
+        reads: proposal.reads,
+        landing: proposal.landing,
+    }
+}

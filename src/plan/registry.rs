@@ -1,0 +1,118 @@
+//! The registry of what is managed on each node, so that removals are visible.
+
+use std::collections::BTreeMap;
+
+use crate::model::markers::Registry;
+use crate::model::observed::NodeFacts;
+use crate::model::{Address, Name};
+use crate::plan::change::{Finding, Step};
+use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::words;
+
+/// Plans the registry of every node that has something managed.
+pub(super) fn registries(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
+    for node in world.topology.nodes.keys() {
+        if let Some(facts) = world.observed.reached(node.as_str()) {
+            registry(world, node, facts, datastores, draft);
+        }
+    }
+}
+
+fn registry(
+    world: World<'_>,
+    node: &Name,
+    facts: &NodeFacts,
+    datastores: &[&Name],
+    draft: &mut Draft,
+) {
+    let before = facts.state.registry.clone().unwrap_or_default();
+    let mut objects: BTreeMap<Address, String> = BTreeMap::new();
+    let mut needs = Vec::new();
+    for (address, words) in &before.objects {
+        if is_declared(world, node, address) {
+            objects.insert(address.clone(), words.clone());
+        } else if !is_removed(world, address) {
+            draft.find(orphan(node, address, words));
+            objects.insert(address.clone(), words.clone());
+        }
+    }
+    for name in datastores {
+        let Some((_, place, _, store)) = world.served(name) else {
+            continue;
+        };
+        let goal = Goal::Repository((*name).clone());
+        let there = store.marker.is_some() && draft.obstacle(&goal).is_none();
+        if place.node == *node && (there || draft.will(&goal)) {
+            objects.insert(
+                Address::new("datastore", name),
+                format!("repository in {}", place.path),
+            );
+            needs.push(goal);
+        }
+    }
+    let binary = Goal::Binary(node.clone());
+    if draft.will(&binary) || !facts.state.binaries.is_empty() {
+        objects.insert(
+            Address::new("node", node),
+            format!("bkpctl in {}", facts.state.folder),
+        );
+        if draft.will(&binary) {
+            needs.push(binary);
+        }
+    }
+    let after = Registry { objects };
+    if after == before {
+        return;
+    }
+    let count = after.objects.len() as u64;
+    let words = words::count(
+        count,
+        "thing bkpctl manages here",
+        "things bkpctl manages here",
+    );
+    draft.propose(Proposal {
+        before: facts
+            .state
+            .registry
+            .as_ref()
+            .map(|before| format!("{}", before.objects.len())),
+        reason: "so that a later removal is noticed".to_owned(),
+        needs,
+        ..Proposal::new(
+            Address::new("node", node),
+            node,
+            Step::Register { registry: after },
+            format!("lists {words}"),
+        )
+    });
+}
+
+fn is_declared(world: World<'_>, node: &Name, address: &Address) -> bool {
+    match address.kind() {
+        "datastore" => world.home(address.name()) == Some(node),
+        "node" => address.name() == node,
+        // A newer version may manage more kinds of things; they are not ours to judge.
+        _ => true,
+    }
+}
+
+fn is_removed(world: World<'_>, address: &Address) -> bool {
+    let renamed = world
+        .topology
+        .moved
+        .iter()
+        .any(|moved| moved.from == *address);
+    let removed = world
+        .topology
+        .removed
+        .iter()
+        .any(|removed| removed.address == *address && !removed.destroy);
+    renamed || removed
+}
+
+fn orphan(node: &Name, address: &Address, words: &str) -> Finding {
+    let message = format!("the topology no longer has it, and it is still on {node}: {words}");
+    Finding::note("BK190", address.clone(), message).fix(format!(
+        "nothing is destroyed; to forget it, add: removed \"{address}\""
+    ))
+}

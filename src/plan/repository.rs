@@ -1,0 +1,196 @@
+//! The repository in a datastore's folder, and the marker that says whose it is.
+
+use std::collections::BTreeMap;
+
+use crate::model::Address;
+use crate::model::markers::Managed;
+use crate::model::observed::KeyState;
+use crate::plan::change::Step;
+use crate::plan::datastore::{Refusal, Site, refusal};
+use crate::plan::draft::{Draft, Goal, Proposal};
+
+impl Site<'_> {
+    /// Plans the repository, and checks that the one that is there is ours.
+    pub(super) fn repository(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        if let Some(problem) = &self.store.marker_problem {
+            let finding = self
+                .error(
+                    "BK130",
+                    format!("the marker of its repository can't be used: {problem}"),
+                )
+                .because(vec![format!("{}/bkpctl.json", self.place.path)])
+                .fix(
+                    "use a version that knows it, or restore the file from a copy of the datastore",
+                );
+            return Err(refusal(
+                format!("the repository of {} can't be used", self.name),
+                finding,
+            ));
+        }
+        if self.store.marker.is_some() {
+            self.check_marker()?;
+        } else {
+            self.make_repository(draft);
+        }
+        self.managed(draft)
+    }
+
+    fn make_repository(&self, draft: &mut Draft) {
+        let seen = self.facts.paths.get(&self.place.path);
+        let step = Step::MakeRepository {
+            datastore: self.name.clone(),
+        };
+        let key = &self.datastore.key;
+        draft.propose(Proposal {
+            reason: "there is none yet".to_owned(),
+            needs: vec![
+                Goal::Folder(self.name.clone()),
+                Goal::Owner(self.name.clone()),
+                Goal::Mode(self.name.clone()),
+                Goal::Binary(self.place.node.clone()),
+                Goal::Key(key.clone()),
+            ],
+            gives: vec![Goal::Repository(self.name.clone())],
+            gate: seen.and_then(|seen| self.non_empty_gate(seen)),
+            ..self.proposal(
+                step,
+                format!("in {}, sealed for key {key}", self.place.path),
+            )
+        });
+    }
+
+    /// Checks that the repository that is there is the one we mean.
+    fn check_marker(&self) -> Result<(), Refusal> {
+        let Some(marker) = &self.store.marker else {
+            return Ok(());
+        };
+        if let Some(KeyState::Present { domain, .. }) =
+            self.world.observed.keys.get(&self.datastore.key)
+            && *domain != marker.domain
+        {
+            let message = format!(
+                "the repository in {} is sealed for another key than {}",
+                self.on(),
+                self.datastore.key
+            );
+            let finding = self
+                .error("BK131", message)
+                .because(vec![
+                    format!("its key domain is {}", short(&marker.domain)),
+                    format!("that of {} is {}", self.datastore.key, short(domain)),
+                ])
+                .fix("name the key it was made with, or another folder");
+            return Err(refusal(format!("{} has another key", self.name), finding));
+        }
+        if let Some(machine) = &self.facts.machine_id
+            && *machine != marker.home
+        {
+            let message = format!("the repository in {} belongs to another machine", self.on());
+            let finding = self
+                .error("BK132", message)
+                .because(vec![
+                    format!("its home is machine {}", short(&marker.home)),
+                    format!("{} is machine {}", self.place.node, short(machine)),
+                    "two machines that write one repository by path would break it".to_owned(),
+                ])
+                .fix(format!(
+                    "if that machine no longer writes: bkpctl adopt {}",
+                    self.name
+                ));
+            return Err(refusal(
+                format!("{} belongs to another machine", self.name),
+                finding,
+            ));
+        }
+        Ok(())
+    }
+
+    fn managed(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        let ours = &self.world.topology.id;
+        let Some(managed) = &self.store.managed else {
+            let managed = Managed {
+                topology: ours.clone(),
+                object: self.name.clone(),
+                generation: 1,
+                guard: false,
+                phases: BTreeMap::new(),
+            };
+            self.write_managed(draft, managed, "it is not marked as ours yet");
+            return Ok(());
+        };
+        if managed.topology != *ours {
+            let message = format!(
+                "{} is managed by another topology, {}, as {}",
+                self.on(),
+                managed.topology.0,
+                managed.object
+            );
+            let finding = self.error("BK133", message).fix(
+                "name another folder; if the other topology is gone, remove managed.json there",
+            );
+            return Err(refusal(
+                format!("{} belongs to another topology", self.name),
+                finding,
+            ));
+        }
+        if managed.object == *self.name {
+            draft.managed.insert(self.name.clone(), managed.clone());
+            return Ok(());
+        }
+        let old = Address::new("datastore", &managed.object);
+        let moved = self
+            .world
+            .topology
+            .moved
+            .iter()
+            .any(|moved| moved.from == old && moved.to == self.address());
+        if moved {
+            let managed = Managed {
+                object: self.name.clone(),
+                generation: managed.generation + 1,
+                ..managed.clone()
+            };
+            self.write_managed(draft, managed, &format!("it was {old}"));
+            return Ok(());
+        }
+        let message = format!("{} is marked as {old} of this topology", self.on());
+        let finding = self.error("BK134", message).fix(format!(
+            "if it was renamed, say so: moved from=\"{old}\" to=\"{}\"; else name another folder",
+            self.address()
+        ));
+        Err(refusal(
+            format!("{} is marked as {old}", self.name),
+            finding,
+        ))
+    }
+
+    fn write_managed(&self, draft: &mut Draft, managed: Managed, reason: &str) {
+        let step = Step::WriteManaged {
+            datastore: self.name.clone(),
+            managed: managed.clone(),
+        };
+        draft.managed.insert(self.name.clone(), managed);
+        draft.propose(Proposal {
+            reason: reason.to_owned(),
+            needs: vec![
+                Goal::Binary(self.place.node.clone()),
+                Goal::Repository(self.name.clone()),
+            ],
+            gives: vec![Goal::Managed(self.name.clone())],
+            ..self.proposal(
+                step,
+                format!("managed by topology {}", self.world.topology.name),
+            )
+        });
+    }
+}
+
+/// Shortens an id for people.
+fn short(id: &str) -> String {
+    let head: String = id.chars().take(12).collect();
+    if head.len() < id.len() {
+        format!("{head}…")
+    } else {
+        head
+    }
+}

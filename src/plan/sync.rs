@@ -1,0 +1,169 @@
+//! Syncs: copies that come from another datastore.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Address, Name};
+use crate::plan::capacity::{Bytes, Spot};
+use crate::plan::change::{CopyState, Protection, Step};
+use crate::plan::copies;
+use crate::plan::demand::Demand;
+use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::source;
+use crate::plan::words;
+
+/// A source that a sync would carry.
+struct Cargo<'a> {
+    demand: &'a Demand<'a>,
+    protection: Protection,
+    /// The copy this plan makes first at the datastore it comes from, if it makes one.
+    waits_for: Option<Goal>,
+}
+
+/// Plans the syncs that bring late or missing copies.
+pub(super) fn syncs(world: World<'_>, demands: &[&Demand<'_>], draft: &mut Draft) {
+    let mut left: Vec<&Demand<'_>> = demands.to_vec();
+    while !left.is_empty() {
+        let batch = next_batch(&left);
+        left.retain(|demand| !batch.iter().any(|taken| std::ptr::eq(*taken, *demand)));
+        sync(world, &batch, draft);
+    }
+}
+
+/// Takes the demands of one job whose copies at its origin are all decided already.
+///
+/// Where jobs feed each other in a circle, only those with the fewest hops are taken.
+fn next_batch<'a>(left: &[&'a Demand<'a>]) -> Vec<&'a Demand<'a>> {
+    let undecided = |demand: &Demand<'_>| {
+        left.iter()
+            .any(|other| Some(other.datastore) == demand.from && other.source == demand.source)
+    };
+    let mut seen: BTreeSet<&Name> = BTreeSet::new();
+    for job in left.iter().map(|demand| demand.job) {
+        let of_job: Vec<_> = left.iter().filter(|d| d.job == job).copied().collect();
+        if seen.insert(job) && !of_job.iter().any(|demand| undecided(demand)) {
+            return of_job;
+        }
+    }
+    let fewest = left.iter().map(|demand| demand.hops).min().unwrap_or(0);
+    let Some(first) = left.iter().find(|demand| demand.hops == fewest) else {
+        return Vec::new();
+    };
+    left.iter()
+        .filter(|demand| demand.job == first.job && demand.hops == fewest)
+        .copied()
+        .collect()
+}
+
+fn sync(world: World<'_>, batch: &[&Demand<'_>], draft: &mut Draft) {
+    let cargo: Vec<Cargo<'_>> = batch
+        .iter()
+        .filter_map(|demand| cargo(world, demand, draft))
+        .collect();
+    // What can be had now does not wait for what can't.
+    let (stuck, ready): (Vec<_>, Vec<_>) = cargo.into_iter().partition(|cargo| {
+        cargo
+            .waits_for
+            .as_ref()
+            .is_some_and(|goal| draft.obstacle(goal).is_some())
+    });
+    for part in [ready, stuck] {
+        if let Some(first) = part.first().map(|cargo| cargo.demand) {
+            propose(world, first, &part, draft);
+        }
+    }
+}
+
+/// Returns what a sync has to carry for a demand, if anything useful is there or will be.
+fn cargo<'a>(world: World<'_>, demand: &'a Demand<'a>, draft: &Draft) -> Option<Cargo<'a>> {
+    let from = demand.from?;
+    let protection = copies::protection(world, demand, true);
+    if !matches!(protection.state, CopyState::Missing | CopyState::Late) {
+        return None;
+    }
+    let there = source::newest(world, demand.source, from).map(|head| head.started);
+    let newer = there > protection.newest;
+    let goal = Goal::Copy {
+        source: demand.source.clone(),
+        datastore: from.clone(),
+    };
+    let planned = draft.proposed(&goal);
+    let possible = draft.will(&goal);
+    (newer || planned).then(|| Cargo {
+        demand,
+        protection,
+        // A copy that can't be made now does not hold back one that is there.
+        waits_for: (planned && (possible || !newer)).then_some(goal),
+    })
+}
+
+fn propose(world: World<'_>, first: &Demand<'_>, part: &[Cargo<'_>], draft: &mut Draft) {
+    let (Some(from), Some((datastore, place, _, _))) = (first.from, world.served(first.datastore))
+    else {
+        return;
+    };
+    let mut needs = vec![
+        Goal::Binary(place.node.clone()),
+        Goal::Key(datastore.key.clone()),
+        Goal::Repository(from.clone()),
+        Goal::Repository(first.datastore.clone()),
+        Goal::Managed(first.datastore.clone()),
+    ];
+    if let Some(home) = world.home(from) {
+        needs.push(Goal::Binary(home.clone()));
+    }
+    needs.extend(part.iter().filter_map(|cargo| cargo.waits_for.clone()));
+    let bytes = part
+        .iter()
+        .map(|cargo| bytes(world, cargo.demand, from))
+        .reduce(Bytes::plus)
+        .unwrap_or_else(|| Bytes::first(None));
+    let sources: Vec<Name> = part.iter().map(|c| c.demand.source.clone()).collect();
+    let step = Step::Sync {
+        job: first.job.clone(),
+        from: from.clone(),
+        to: first.datastore.clone(),
+        sources: sources.clone(),
+    };
+    let after = format!("{} in {}", words::list(&sources), first.datastore);
+    let spot = Spot {
+        node: &place.node,
+        path: &place.path,
+        reserve: datastore.reserve,
+    };
+    let proposal = Proposal {
+        reason: reason(world, part),
+        needs,
+        gives: sources
+            .into_iter()
+            .map(|source| Goal::Copy {
+                source,
+                datastore: first.datastore.clone(),
+            })
+            .collect(),
+        reads: bytes.max,
+        ..Proposal::new(Address::new("sync", first.job), &place.node, step, after)
+    };
+    copies::propose_bytes(world, proposal, spot, bytes, draft);
+}
+
+fn bytes(world: World<'_>, demand: &Demand<'_>, from: &Name) -> Bytes {
+    let there = source::newest(world, demand.source, demand.datastore).map(|head| head.bytes);
+    let comes = source::newest(world, demand.source, from).map(|head| head.bytes);
+    let estimate = source::estimate(world, demand.source).max(comes);
+    match there {
+        None => Bytes::first(estimate),
+        Some(there) => Bytes::later(estimate, there),
+    }
+}
+
+/// Says why it is made; each reason once.
+fn reason(world: World<'_>, part: &[Cargo<'_>]) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    for cargo in part {
+        let one = copies::reason(world, &cargo.protection);
+        if !reasons.contains(&one) {
+            reasons.push(one);
+        }
+    }
+    reasons.join("; ")
+}
