@@ -1,0 +1,284 @@
+//! Copies a source into a datastore, wherever the two are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::crypto::{ReadingKey, WriterKey};
+use crate::engine::env::Env;
+use crate::engine::files::{Excludes, ScanOptions};
+use crate::engine::store::{Call as StoreOp, Counting, Store, Tally};
+use crate::engine::{Access, BackupOptions, Repository};
+use crate::model::topology::Content;
+use crate::model::{ByteSize, Name};
+use crate::run::Cancel;
+use crate::run::fleet::{Fleet, Rights};
+use crate::run::job::{BackupJob, BackupReport, KeyMaterial, Progress};
+use crate::run::keys;
+use crate::run::message::{Call, Event, Fault, Reply};
+use crate::run::meter::Meter;
+use crate::run::peer::{Handler, Peer};
+use crate::run::serve::StoreServer;
+use crate::run::store_call::Allowed;
+
+/// How many problems of single entries a report tells in words.
+const PROBLEMS_MAX: usize = 20;
+
+/// Takes notice of progress.
+pub type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// Copies a source into a datastore.
+///
+/// A source on this machine is read by this process, with the reading key at hand, so that
+/// unchanged files are not read again. Elsewhere an agent reads with keys that can write
+/// only, and this process passes its store calls on.
+pub fn backup(
+    fleet: &Fleet,
+    source: &Name,
+    datastore: &Name,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<BackupReport, Fault> {
+    let declared = fleet
+        .topology
+        .sources
+        .get(source)
+        .ok_or_else(|| Fault::refused(format!("no source is called {source}")))?;
+    let Content::Paths {
+        paths,
+        exclude,
+        one_file_system,
+    } = &declared.content
+    else {
+        return Err(Fault::refused(format!(
+            "source {source} is no set of paths, and this version copies paths only"
+        )));
+    };
+    let key = keys::read(&fleet.topology, &fleet.datastore(datastore)?.key)?;
+    let facts = fleet.facts(&declared.on)?;
+    let label = fleet.topology.writer_label(&declared.on);
+    let writer = key
+        .writer(label)
+        .map_err(|error| Fault::refused(error.to_string()))?;
+    let job = BackupJob {
+        source: source.to_string(),
+        writer: KeyMaterial(writer.encode().to_vec()),
+        machine: facts
+            .machine_id
+            .clone()
+            .unwrap_or_else(|| facts.hostname.clone()),
+        paths: paths.clone(),
+        exclude: exclude.clone(),
+        one_file_system: *one_file_system,
+        expected: facts
+            .sources
+            .get(source)
+            .and_then(|seen| seen.bytes)
+            .map(|bytes| bytes.0),
+    };
+    let here = fleet.topology.is_local(&declared.on);
+    let rights = if here { Rights::PutGet } else { Rights::Put };
+    let store = Arc::new(Counting::new(fleet.store(datastore, rights)?));
+    let mut report = if here {
+        let access = Access::Reader(key);
+        copy_with(
+            Arc::clone(&store) as Arc<dyn Store>,
+            access,
+            &job,
+            tell,
+            cancel,
+        )?
+    } else {
+        by_agent(
+            fleet,
+            &declared.on,
+            Arc::clone(&store) as Arc<dyn Store>,
+            job,
+            tell,
+            cancel,
+        )?
+    };
+    report.store_calls = calls(&store.take());
+    Ok(report)
+}
+
+/// Reads a source of this machine into a store, with a writer's keys only.
+pub fn copy(
+    store: Arc<dyn Store>,
+    job: &BackupJob,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<BackupReport, Fault> {
+    let writer =
+        WriterKey::decode(&job.writer.0).map_err(|error| Fault::refused(error.to_string()))?;
+    copy_with(store, Access::Writer(writer), job, tell, cancel)
+}
+
+fn copy_with(
+    store: Arc<dyn Store>,
+    access: Access,
+    job: &BackupJob,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<BackupReport, Fault> {
+    let writer =
+        WriterKey::decode(&job.writer.0).map_err(|error| Fault::refused(error.to_string()))?;
+    let repository =
+        Repository::open(store, Env::system(), access).map_err(|error| Fault::engine(&error))?;
+    let excludes =
+        Excludes::new(&job.exclude).map_err(|error| Fault::refused(error.to_string()))?;
+    let scan = ScanOptions {
+        one_file_system: job.one_file_system,
+        excludes,
+        ..ScanOptions::default()
+    };
+    let paths: Vec<PathBuf> = job.paths.iter().map(PathBuf::from).collect();
+    let options = BackupOptions::new(&job.source, writer.label(), &job.machine);
+    let meter = Meter::new(tell, job.expected);
+    let made = crate::engine::backup(&repository, &paths, scan, &options, &meter, cancel)
+        .map_err(|error| Fault::engine(&error))?;
+    Ok(report(&made))
+}
+
+/// Turns what the engine tells of a backup into a report.
+pub fn report(made: &crate::engine::BackupReport) -> BackupReport {
+    let losses = made.notes.kept().iter().filter(|note| note.what.is_loss());
+    BackupReport {
+        snapshot: made.clear.id.clone(),
+        files: made.clear.entries,
+        bytes: made.clear.bytes,
+        new_bytes: made.clear.new_bytes,
+        stored_bytes: made.clear.stored_bytes,
+        skipped: made.clear.skipped,
+        problems: losses.take(PROBLEMS_MAX).map(ToString::to_string).collect(),
+        store_calls: BTreeMap::new(),
+    }
+}
+
+/// Answers an agent that reads for us: its store calls go to the datastore.
+struct Relay<'a> {
+    server: StoreServer,
+    tell: Box<dyn Fn(Progress) + Send + Sync + 'a>,
+}
+
+impl Handler for Relay<'_> {
+    fn call(&self, peer: &Arc<Peer>, call: Call, body: Vec<u8>) -> Result<(Reply, Vec<u8>), Fault> {
+        self.server.call(peer, call, body)
+    }
+
+    fn event(&self, event: Event) {
+        let Event::Progress(progress) = event;
+        (self.tell)(progress);
+    }
+}
+
+/// Lets an agent on a node do long work that uses a store of ours.
+pub(super) fn ask_agent(
+    fleet: &Fleet,
+    node: &Name,
+    store: Arc<dyn Store>,
+    allowed: Allowed,
+    call: Call,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<Reply, Fault> {
+    // The conversation's threads outlive no call of ours, but only we know that: progress
+    // goes through a channel instead of a borrowed function.
+    let (told, progress) = std::sync::mpsc::channel();
+    let relay = Relay {
+        server: StoreServer { store, allowed },
+        tell: Box::new(move |progress| {
+            let _ = told.send(progress);
+        }),
+    };
+    let link = fleet.start(node, &["agent"], true, Arc::new(relay))?;
+    let peer = Arc::clone(link.peer());
+    let (answered, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || drop(answered.send(peer.ask(call, &[]))));
+    let mut stopping = false;
+    loop {
+        if cancel.is_cancelled() && !stopping {
+            stopping = true;
+            drop(link.peer().ask(Call::Stop, &[]));
+        }
+        while let Ok(progress) = progress.try_recv() {
+            tell(progress);
+        }
+        match answer.recv_timeout(Duration::from_millis(100)) {
+            Ok(result) => return result.map(|(reply, _)| reply),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Fault::lost("the thread that waited for the agent died"));
+            }
+        }
+    }
+}
+
+fn by_agent(
+    fleet: &Fleet,
+    node: &Name,
+    store: Arc<dyn Store>,
+    job: BackupJob,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<BackupReport, Fault> {
+    let allowed = Allowed {
+        put: true,
+        get: false,
+        admin: false,
+    };
+    let call = Call::Backup(Box::new(job));
+    match ask_agent(fleet, node, store, allowed, call, tell, cancel)? {
+        Reply::Backup(report) => Ok(*report),
+        _ => Err(Fault::lost(
+            "the agent answered another question than the one asked",
+        )),
+    }
+}
+
+/// Names counted store calls in words: `put packs`, `list index`, `commit`.
+fn calls(counts: &BTreeMap<StoreOp, Tally>) -> BTreeMap<String, u64> {
+    let name = |call: &StoreOp| match call {
+        StoreOp::Put(folder) => format!("put {}", folder.as_str()),
+        StoreOp::PutAgain(folder) => format!("put again {}", folder.as_str()),
+        StoreOp::Get(folder) => format!("get {}", folder.as_str()),
+        StoreOp::Size(folder) => format!("size {}", folder.as_str()),
+        StoreOp::List(folder) => format!("list {}", folder.as_str()),
+        StoreOp::Remove(folder) => format!("remove {}", folder.as_str()),
+        StoreOp::OpenSession | StoreOp::CloseSession => "session".to_owned(),
+        StoreOp::Commit => "commit".to_owned(),
+        StoreOp::Managed => "managed".to_owned(),
+    };
+    let mut named = BTreeMap::new();
+    for (call, tally) in counts {
+        *named.entry(name(call)).or_default() += tally.calls;
+    }
+    named
+}
+
+/// Says in a few words what a backup did.
+pub fn words(report: &BackupReport) -> String {
+    let mut words = format!(
+        "{} in {} entries, {} new, {} stored",
+        ByteSize(report.bytes),
+        report.files,
+        ByteSize(report.new_bytes),
+        ByteSize(report.stored_bytes)
+    );
+    if report.skipped > 0 {
+        let _ = write!(words, ", {} could not be read", report.skipped);
+    }
+    words
+}
+
+/// Returns the reading key that key material holds.
+pub(super) fn reading_key(material: &KeyMaterial) -> Result<ReadingKey, Fault> {
+    let seed: &[u8; 32] = material
+        .0
+        .as_slice()
+        .try_into()
+        .map_err(|_| Fault::refused("the reading key that was sent has the wrong length"))?;
+    Ok(ReadingKey::from_seed(seed))
+}

@@ -1,0 +1,314 @@
+//! A restore to a scratch place that is compared, removed and recorded as a proof.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::FlockOperation;
+
+use crate::engine::crypto::ReadingKey;
+use crate::engine::env::Env;
+use crate::engine::store::{Folder, Store, StoreName};
+use crate::engine::{Access, CompareOptions, OpenSnapshot, Repository, compare, hex};
+use crate::model::markers::Proof;
+use crate::model::topology::{Reach, Work};
+use crate::model::{Name, Timestamp, Topology};
+use crate::run::backup::{Tell, ask_agent, reading_key};
+use crate::run::fleet::{Fleet, Rights};
+use crate::run::job::{DrillJob, DrillReport, KeyMaterial, Progress};
+use crate::run::message::{Call, Fault, FaultKind, Reply};
+use crate::run::meter::Meter;
+use crate::run::restore::{newest, restore_snapshot};
+use crate::run::store_call::Allowed;
+use crate::run::{Cancel, here, keys};
+
+/// The name that stands for the machine bkpctl runs on, where no node is declared for it.
+pub const CONTROLLER: &str = "controller";
+
+/// How many differences a report tells in words.
+const PROBLEMS_MAX: usize = 20;
+
+/// How drills' folders begin, so that leftovers are known as ours.
+const FOLDER_PREFIX: &str = "bkpctl-drill-";
+
+/// Which drill, of what, from where, on which node.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// The drill's name.
+    pub drill: &'a Name,
+    /// The source.
+    pub source: &'a Name,
+    /// The datastore.
+    pub from: &'a Name,
+    /// The node that restores.
+    pub node: &'a Name,
+    /// The scratch folder there; the system's temporary folder if left out.
+    pub scratch: Option<&'a str>,
+}
+
+/// Makes a drill and writes its proof into the datastore, passed or not.
+pub fn drill(
+    fleet: &Fleet,
+    order: &Order<'_>,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<DrillReport, Fault> {
+    let key = keys::read(&fleet.topology, &fleet.datastore(order.from)?.key)?;
+    let command = match fleet.topology.job(order.drill).map(|job| &job.work) {
+        Some(Work::Drill { command, .. }) => command.clone(),
+        _ => Vec::new(),
+    };
+    let job = DrillJob {
+        source: order.source.to_string(),
+        reader: KeyMaterial(key.seed().to_vec()),
+        scratch: order.scratch.map(str::to_owned),
+        command,
+    };
+    let store = fleet.store(order.from, Rights::Admin)?;
+    let start = Instant::now();
+    let elsewhere = fleet
+        .topology
+        .nodes
+        .get(order.node)
+        .is_some_and(|node| !matches!(node.reach, Reach::Local));
+    let report = if elsewhere {
+        let allowed = Allowed {
+            put: false,
+            get: true,
+            admin: false,
+        };
+        let call = Call::Drill(Box::new(job));
+        match ask_agent(
+            fleet,
+            order.node,
+            Arc::clone(&store),
+            allowed,
+            call,
+            tell,
+            cancel,
+        )? {
+            Reply::Drill(report) => *report,
+            _ => {
+                return Err(Fault::lost(
+                    "the agent answered another question than the one asked",
+                ));
+            }
+        }
+    } else {
+        prove(Arc::clone(&store), &job, tell, cancel)?
+    };
+    record(store.as_ref(), &key, order, &report, start)?;
+    if report.problems.is_empty() {
+        return Ok(report);
+    }
+    Err(Fault::new(
+        FaultKind::Engine,
+        format!(
+            "the restored {} is not what the snapshot says: {}",
+            order.source,
+            report.problems.join("; ")
+        ),
+    ))
+}
+
+/// Restores the newest complete snapshot of a source to a scratch folder, compares, removes.
+pub fn prove(
+    store: Arc<dyn Store>,
+    job: &DrillJob,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<DrillReport, Fault> {
+    let engine = |error| Fault::engine(&error);
+    let access = Access::Reader(reading_key(&job.reader)?);
+    let repository = Repository::open(store, Env::system(), access).map_err(engine)?;
+    let snapshot = newest(&repository, &job.source, None)?;
+    let parent = job
+        .scratch
+        .as_ref()
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    remove_leftovers(&parent);
+    let scratch = Scratch::new(&parent)?;
+    let target = scratch.path.join("restored");
+    restore_snapshot(&repository, &snapshot, &target, &[], tell, cancel)?;
+    let opened = OpenSnapshot::open(&repository, &snapshot).map_err(engine)?;
+    let silent = |_: Progress| {};
+    let meter = Meter::new(&silent, None);
+    let options = CompareOptions {
+        ignore_owners: here::effective_uid() != 0,
+    };
+    let found = compare(&opened, &target, options, &meter, cancel).map_err(engine)?;
+    let entries = found.entries.iter().map(ToString::to_string);
+    let content = found
+        .content
+        .iter()
+        .map(|path| format!("{path}: other content"));
+    let mut problems: Vec<String> = entries.chain(content).take(PROBLEMS_MAX).collect();
+    if found.total > problems.len() as u64 {
+        problems.push(format!("{} differences in all", found.total));
+    }
+    if let Some(problem) = judge(&job.command, &target)? {
+        problems.push(problem);
+    }
+    Ok(DrillReport {
+        snapshot: snapshot.clear.id.clone(),
+        files: found.compared,
+        bytes: found.bytes,
+        problems,
+    })
+}
+
+/// Runs the drill's own program in the restored folder; its complaint is a problem.
+fn judge(command: &[String], target: &Path) -> Result<Option<String>, Fault> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Ok(None);
+    };
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(target)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| Fault::io(&format!("start {program}, which judges the drill"), &error))?;
+    if output.status.success() {
+        return Ok(None);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let tail: String = said
+        .trim()
+        .chars()
+        .rev()
+        .take(300)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
+    Ok(Some(format!(
+        "{program} ended with {}: {tail}",
+        output.status
+    )))
+}
+
+/// A folder of a drill's own, removed with everything in it when dropped.
+///
+/// A lock in it says that its drill is alive; what a killed drill left has none.
+struct Scratch {
+    path: PathBuf,
+    _lock: fs::File,
+}
+
+impl Scratch {
+    fn new(parent: &Path) -> Result<Self, Fault> {
+        let failed =
+            |e: &io::Error| Fault::io(&format!("make a scratch folder in {}", parent.display()), e);
+        let random: [u8; 8] = Env::system().random().map_err(|e| failed(&e))?;
+        let path = parent.join(format!("{FOLDER_PREFIX}{}", hex::encode(&random)));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|e| failed(&e))?;
+        let lock = fs::File::create_new(path.join("lock")).map_err(|e| failed(&e))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|e| failed(&e.into()))?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.path));
+    }
+}
+
+/// Removes what drills left that were killed: folders of ours whose lock nobody holds.
+fn remove_leftovers(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(FOLDER_PREFIX));
+        // Somebody else's folder of that name has no lock file that we may open.
+        let lock = ours
+            .then(|| fs::File::open(entry.path().join("lock")).ok())
+            .flatten();
+        let free = |lock: &fs::File| {
+            rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+        };
+        if lock.as_ref().is_some_and(free) {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+fn record(
+    store: &dyn Store,
+    key: &ReadingKey,
+    order: &Order<'_>,
+    report: &DrillReport,
+    start: Instant,
+) -> Result<(), Fault> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let at = Timestamp(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+    let mut proof = Proof {
+        drill: order.drill.clone(),
+        source: order.source.clone(),
+        snapshot: report.snapshot.clone(),
+        at,
+        passed: report.problems.is_empty(),
+        files: report.files,
+        bytes: report.bytes,
+        took_ms: start.elapsed().as_millis() as u64,
+        problems: report.problems.clone(),
+        mac: String::new(),
+    };
+    proof.mac = mac(key, &proof);
+    let json = serde_json::to_vec(&proof).expect("a proof is plain data");
+    let stamp = at.to_string().replace(['-', ':'], "");
+    let short = report.snapshot.get(..8).unwrap_or(&report.snapshot);
+    let file = format!("{stamp}-{short}.json");
+    let name = StoreName::within(Folder::Proofs, &[order.drill, &file])
+        .map_err(|error| Fault::store(&error))?;
+    store
+        .put(&name, &json)
+        .map(drop)
+        .map_err(|error| Fault::store(&error))
+}
+
+/// Returns the code over everything else in a proof.
+fn mac(key: &ReadingKey, proof: &Proof) -> String {
+    let bare = Proof {
+        mac: String::new(),
+        ..proof.clone()
+    };
+    let json = serde_json::to_vec(&bare).expect("a proof is plain data");
+    hex::encode(&key.mac_proof(&json))
+}
+
+/// Returns whether a proof was written by a holder of the reading key.
+pub fn is_authentic(key: &ReadingKey, proof: &Proof) -> bool {
+    // Both sides are known to whoever could measure the time, so no constant time is needed.
+    mac(key, proof) == proof.mac
+}
+
+/// Returns the node that a drill runs on: the declared one, else the machine bkpctl runs on.
+pub fn place(topology: &Topology, on: Option<&Name>) -> Name {
+    on.cloned()
+        .or_else(|| {
+            let local = |(_, node): &(&Name, &crate::model::topology::Node)| {
+                matches!(node.reach, Reach::Local)
+            };
+            topology
+                .nodes
+                .iter()
+                .find(local)
+                .map(|(name, _)| name.clone())
+        })
+        .unwrap_or_else(|| Name::new(CONTROLLER).expect("the word is a name"))
+}

@@ -1,0 +1,108 @@
+//! Jobs as they are handed to an agent, and what comes back.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Key material on its way to an agent: over stdin, into memory, never onto a disk.
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(transparent)]
+pub struct KeyMaterial(pub Vec<u8>);
+
+impl std::fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyMaterial(secret)")
+    }
+}
+
+/// A backup that an agent makes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BackupJob {
+    /// The source's name.
+    pub source: String,
+    /// The writer's keys; a writer can't read what it wrote.
+    pub writer: KeyMaterial,
+    /// The identity of the machine that is read.
+    pub machine: String,
+    /// The trees to read.
+    pub paths: Vec<String>,
+    /// Globs as in `.gitignore`.
+    pub exclude: Vec<String>,
+    /// Whether other filesystems below are left out.
+    pub one_file_system: bool,
+    /// How many bytes are expected, if that is known.
+    pub expected: Option<u64>,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupReport {
+    /// The snapshot's id in hex.
+    pub snapshot: String,
+    /// How many entries it holds.
+    pub files: u64,
+    /// How many bytes a restore gives.
+    pub bytes: u64,
+    /// How many bytes were new to the datastore.
+    pub new_bytes: u64,
+    /// How many bytes were stored.
+    pub stored_bytes: u64,
+    /// How many entries could not be read or changed while they were read.
+    pub skipped: u64,
+    /// Some of those, in words.
+    pub problems: Vec<String>,
+    /// The calls that the datastore was asked, by kind and folder.
+    #[serde(default)]
+    pub store_calls: BTreeMap<String, u64>,
+}
+
+/// A drill.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DrillJob {
+    /// The source whose newest complete snapshot is proven.
+    pub source: String,
+    /// The reading key.
+    pub reader: KeyMaterial,
+    /// Where to restore to; the system's temporary folder if left out.
+    pub scratch: Option<String>,
+    /// A program that judges the restored files, run in their folder.
+    pub command: Vec<String>,
+}
+
+/// What a drill found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrillReport {
+    /// The snapshot's id in hex.
+    pub snapshot: String,
+    /// How many entries were restored and compared.
+    pub files: u64,
+    /// How many bytes were restored and compared.
+    pub bytes: u64,
+    /// What did not agree, in words; empty when the drill passed.
+    pub problems: Vec<String>,
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// How many snapshots were copied.
+    pub snapshots: u64,
+    /// How many packs were copied for them.
+    pub packs: u64,
+    /// How many bytes that were.
+    pub bytes: u64,
+}
+
+/// How far long work has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes read, restored or copied so far.
+    pub bytes: u64,
+    /// All bytes, if that is known.
+    pub total: Option<u64>,
+    /// Entries so far.
+    pub files: u64,
+    /// Bytes stored so far.
+    pub stored: u64,
+}
