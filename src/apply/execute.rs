@@ -1,0 +1,207 @@
+//! From a plan to the world: each step is handed to whoever can do it, nothing is decided.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::apply::outcome::{Observer, Outcome};
+use crate::apply::schedule::run_all;
+use crate::model::{ByteSize, Name};
+use crate::plan::Plan;
+use crate::plan::change::{Action, Step};
+use crate::run::Cancel;
+use crate::run::fleet::Fleet;
+use crate::run::job::Progress;
+use crate::run::message::Fault;
+use crate::run::node::{NodeCall, NodeReply};
+use crate::run::{backup, drill, keys, repository, sync};
+
+/// Carries out every action of a plan that is not put off.
+///
+/// The caller has asked for every gate already. Actions that need one that failed are
+/// skipped, all others go on; each is written to its node's journal before and after.
+pub fn apply(plan: &Plan, fleet: &Fleet, observer: &dyn Observer, cancel: &Cancel) -> Outcome {
+    run_all(plan, observer, cancel, &|action| {
+        let entry = Entry {
+            plan,
+            action,
+            fleet,
+        };
+        if entry.comes_before_the_agent() {
+            let result = carry_out(action, fleet, observer, cancel);
+            entry.write(&result)?;
+            return result;
+        }
+        entry.write_begin()?;
+        let result = carry_out(action, fleet, observer, cancel);
+        entry.write(&result)?;
+        result
+    })
+}
+
+fn carry_out(
+    action: &Action,
+    fleet: &Fleet,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<String, Fault> {
+    let progress = |progress: Progress| observer.progress(action.id, progress);
+    let node = &action.node;
+    match &action.step {
+        Step::CreateKey { key } => keys::create(fleet, key),
+        Step::PlaceBinary { hash, folder } => fleet.place_binary(node, hash, folder),
+        Step::MakeFolder {
+            path,
+            uid,
+            gid,
+            mode,
+        } => {
+            let call = NodeCall::MakeFolder {
+                path: path.clone(),
+                uid: *uid,
+                gid: *gid,
+                mode: *mode,
+            };
+            change(fleet, node, call, || {
+                format!("{path} {uid}:{gid} {mode:04o}")
+            })
+        }
+        Step::SetOwner {
+            path,
+            uid,
+            gid,
+            recursive,
+            ..
+        } => {
+            let call = NodeCall::SetOwner {
+                path: path.clone(),
+                uid: *uid,
+                gid: *gid,
+                recursive: *recursive,
+            };
+            change(fleet, node, call, || format!("{path} {uid}:{gid}"))
+        }
+        Step::SetMode { path, mode } => {
+            let call = NodeCall::SetMode {
+                path: path.clone(),
+                mode: *mode,
+            };
+            change(fleet, node, call, || format!("{path} {mode:04o}"))
+        }
+        Step::MakeRepository { datastore } => repository::create(fleet, datastore),
+        Step::WriteManaged { datastore, managed } => {
+            repository::write_managed(fleet, datastore, managed)
+        }
+        Step::Register { registry } => {
+            let content = serde_json::to_string_pretty(registry)
+                .map_err(|e| Fault::refused(format!("the registry can't be written: {e}")))?;
+            let call = NodeCall::WriteState {
+                folder: fleet.state_folder(node)?,
+                name: "registry.json".to_owned(),
+                content,
+            };
+            change(fleet, node, call, || "registry written".to_owned())
+        }
+        Step::Copy {
+            source, datastore, ..
+        } => {
+            let report = backup::backup(fleet, source, datastore, &progress, cancel)?;
+            for problem in &report.problems {
+                observer.note(node, problem);
+            }
+            Ok(backup::words(&report))
+        }
+        Step::Sync {
+            from, to, sources, ..
+        } => {
+            let report = sync::sync(fleet, from, to, Some(sources), &progress, cancel)?;
+            Ok(sync::words(&report))
+        }
+        Step::Drill {
+            job,
+            source,
+            from,
+            scratch,
+        } => {
+            let order = drill::Order {
+                drill: job,
+                source,
+                from,
+                node,
+                scratch: scratch.as_deref(),
+            };
+            let report = drill::drill(fleet, &order, &progress, cancel)?;
+            Ok(format!(
+                "restored and compared {} entries, {}",
+                report.files,
+                ByteSize(report.bytes)
+            ))
+        }
+    }
+}
+
+fn change(
+    fleet: &Fleet,
+    node: &Name,
+    call: NodeCall,
+    words: impl Fn() -> String,
+) -> Result<String, Fault> {
+    match fleet.hands(node)?.ask(call)? {
+        NodeReply::Changed(1) => Ok(format!("{}, 1 entry changed", words())),
+        NodeReply::Changed(n) => Ok(format!("{}, {n} entries changed", words())),
+        NodeReply::Done | NodeReply::Text(_) => Ok(words()),
+    }
+}
+
+/// One action's lines in its node's journal.
+struct Entry<'a> {
+    plan: &'a Plan,
+    action: &'a Action,
+    fleet: &'a Fleet,
+}
+
+impl Entry<'_> {
+    /// Returns whether the action makes the journal possible in the first place.
+    fn comes_before_the_agent(&self) -> bool {
+        matches!(self.action.step, Step::PlaceBinary { .. })
+    }
+
+    fn write_begin(&self) -> Result<(), Fault> {
+        self.line("begin", None)
+    }
+
+    fn write(&self, result: &Result<String, Fault>) -> Result<(), Fault> {
+        match result {
+            Ok(words) => self.line("done", Some(words)),
+            // The action's own failure matters more than a journal that can't be reached.
+            Err(fault) => {
+                drop(self.line("failed", Some(&fault.message)));
+                Ok(())
+            }
+        }
+    }
+
+    fn line(&self, event: &str, words: Option<&str>) -> Result<(), Fault> {
+        // Actions where bkpctl itself runs, outside any node, leave no journal.
+        if !self.plan.topology.nodes.contains_key(&self.action.node) {
+            return Ok(());
+        }
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        let line = json!({
+            "time": crate::model::Timestamp::from_seconds(now as i64).to_string(),
+            "plan": self.plan.digest,
+            "action": self.action.id,
+            "address": self.action.address,
+            "event": event,
+            "words": words.unwrap_or(&self.action.after_words),
+        });
+        let folder = self.fleet.state_folder(&self.action.node)?;
+        let call = NodeCall::Journal {
+            folder,
+            line: line.to_string(),
+        };
+        self.fleet.hands(&self.action.node)?.ask(call).map(drop)
+    }
+}
