@@ -1,0 +1,408 @@
+//! The command line as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Treats a backup topology as code: declare it in KDL, plan it, apply it, prove it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bkpctl",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// Print nothing but results and errors
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// Use no colour (so does the variable NO_COLOR)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a topology and report every mistake at once
+    Validate(Validate),
+    /// Read the live state and show what would change, and why
+    Plan(Plan),
+    /// Carry the changes out: owners, repositories, copies, drills
+    Apply(Apply),
+    /// Run one job now
+    Run(Run),
+    /// Show the age of every copy and proof
+    Status(Look),
+    /// List snapshots in the topology's datastores
+    Snapshots(Snapshots),
+    /// Restore a snapshot, whole or by path
+    Restore(Restore),
+    /// Make reading keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Print the host key a node offers, as a line to paste
+    HostKey(HostKey),
+    /// Explain the code of a finding or a mistake
+    Explain {
+        /// The code, such as BK113; left out, all codes are listed
+        code: Option<String>,
+    },
+    /// Print a JSON Schema, or the schema of the topology language
+    Schema {
+        /// Which one; left out, the names are listed
+        name: Option<String>,
+    },
+    /// Use a repository by its path, without a topology
+    #[command(subcommand)]
+    Store(Store),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Explain exit codes and other topics
+    Help {
+        /// A command, or `exit-codes`
+        topic: Option<String>,
+    },
+    /// Serve a datastore on standard input and output (started by bkpctl)
+    #[command(hide = true)]
+    Serve(Serve),
+    /// Work on this machine for a controller (started by bkpctl)
+    #[command(hide = true)]
+    Agent,
+}
+
+/// Which topology.
+#[derive(Debug, Clone, Args)]
+pub struct Where {
+    /// A topology file, or a folder with topology.kdl
+    #[arg(default_value = ".")]
+    pub topology: PathBuf,
+}
+
+/// How hosts are reached.
+#[derive(Debug, Clone, Args)]
+pub struct Reach {
+    /// Read the user's SSH configuration from this file
+    #[arg(long, value_name = "FILE")]
+    pub ssh_config: Option<PathBuf>,
+    /// Place this static binary on nodes instead of the running one
+    #[arg(long, value_name = "FILE")]
+    pub agent_binary: Option<PathBuf>,
+    /// Give a node up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u64,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub struct Validate {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reach: Reach,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Show every detail
+    #[arg(long)]
+    pub detail: bool,
+    /// Save the plan, for `bkpctl apply FILE`
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Exit with 2 if changes are pending
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `apply`
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A topology file, a folder with topology.kdl, or a saved plan
+    #[arg(default_value = ".")]
+    pub topology: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reach: Reach,
+    /// Ask nothing; gates still need --allow
+    #[arg(long)]
+    pub auto_approve: bool,
+    /// Say yes to a gate, as the plan names it
+    #[arg(long, value_name = "ADDRESS:KIND")]
+    pub allow: Vec<String>,
+    /// Show every detail
+    #[arg(long)]
+    pub detail: bool,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The job's name
+    pub job: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reach: Reach,
+    /// Print one JSON document at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct Look {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reach: Reach,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `snapshots`
+#[derive(Debug, Args)]
+pub struct Snapshots {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reach: Reach,
+    /// Only snapshots of this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only snapshots in this datastore
+    #[arg(long, value_name = "DATASTORE")]
+    pub from: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+pub struct Restore {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reach: Reach,
+    /// The source
+    #[arg(long)]
+    pub source: String,
+    /// The datastore
+    #[arg(long, value_name = "DATASTORE")]
+    pub from: String,
+    /// Which snapshot: latest, the newest at a time (RFC 3339), or an id
+    #[arg(long, default_value = "latest")]
+    pub at: String,
+    /// Where to: a folder that is empty or does not exist
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Only these paths of the snapshot
+    #[arg(long = "path", value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Print one JSON document at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `key`
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a reading key that the topology declares, and its recovery sheet
+    New {
+        /// The key's name
+        name: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Where,
+        /// Write the recovery sheet to this file instead of the terminal
+        #[arg(long, value_name = "FILE")]
+        sheet: Option<PathBuf>,
+    },
+    /// Make a key file from the code on a recovery sheet
+    Recover {
+        /// A file with the code
+        code_file: PathBuf,
+        /// The key file to make
+        key_file: PathBuf,
+    },
+    /// Confirm that the recovery sheet was kept, by typing a word of it
+    Confirm {
+        /// The key's name
+        name: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Where,
+        /// The recovery code from the sheet; asked for on a terminal if left out
+        #[arg(long, value_name = "FILE")]
+        code_file: Option<PathBuf>,
+    },
+}
+
+/// `host-key`
+#[derive(Debug, Args)]
+pub struct HostKey {
+    /// The node's name
+    pub node: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reach: Reach,
+}
+
+/// Where a repository's key comes from.
+#[derive(Debug, Clone, Args)]
+pub struct Secret {
+    /// The key file (or BKPCTL_KEY_FILE); else the passphrase in BKPCTL_PASSPHRASE
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The verbs of `store`.
+#[derive(Debug, Subcommand)]
+pub enum Store {
+    /// Make a repository; with --key-file a missing file is made too
+    Init {
+        /// The repository's folder
+        store: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        secret: Secret,
+    },
+    /// Back up paths, or standard input with --stdin-name
+    Backup {
+        /// The repository's folder
+        store: PathBuf,
+        /// What to back up
+        paths: Vec<PathBuf>,
+        /// Leave out what matches, as in .gitignore
+        #[arg(long, value_name = "GLOB")]
+        exclude: Vec<String>,
+        /// Stay on the paths' own filesystems
+        #[arg(long)]
+        one_file_system: bool,
+        /// Back up standard input as a file of this name
+        #[arg(long, value_name = "NAME", conflicts_with = "paths")]
+        stdin_name: Option<String>,
+        /// The source's name in the repository
+        #[arg(long, default_value = "default")]
+        source: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        secret: Secret,
+    },
+    /// Restore a snapshot, whole or by path
+    Restore {
+        /// The repository's folder
+        store: PathBuf,
+        /// `latest`, or an id or its beginning
+        snapshot: String,
+        /// A folder that is empty or does not exist
+        target: PathBuf,
+        /// Only these paths of the snapshot
+        paths: Vec<PathBuf>,
+        /// The source whose latest snapshot is meant
+        #[arg(long)]
+        source: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        secret: Secret,
+    },
+    /// List snapshots
+    Snapshots {
+        /// The repository's folder
+        store: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        secret: Secret,
+    },
+    /// List what a snapshot holds
+    Ls {
+        /// The repository's folder
+        store: PathBuf,
+        /// `latest`, or an id or its beginning
+        #[arg(default_value = "latest")]
+        snapshot: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        secret: Secret,
+    },
+    /// Check the repository; without a key, hashes only
+    Verify {
+        /// The repository's folder
+        store: PathBuf,
+        /// Read and check every byte
+        #[arg(long)]
+        read_data: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        secret: Secret,
+    },
+    /// Copy what is missing from one repository to another of the same key
+    Sync {
+        /// Where snapshots come from
+        from: PathBuf,
+        /// Where they go; made if it does not exist
+        to: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        secret: Secret,
+    },
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The datastore's folder
+    #[arg(long)]
+    pub datastore: PathBuf,
+    /// Drop to this user and group, by number
+    #[arg(long, value_name = "UID:GID")]
+    pub owner: Option<String>,
+    /// What the other end may do: put, get, admin
+    #[arg(long, value_delimiter = ',', default_value = "get")]
+    pub allow: Vec<String>,
+    /// Make a new repository there
+    #[arg(long)]
+    pub create: bool,
+    /// Stop accepting data when less than this is free: bytes, or a share such as 10%
+    #[arg(long)]
+    pub reserve: Option<String>,
+}

@@ -1,0 +1,17 @@
+//! One file a command.
+
+pub mod apply;
+pub mod completions;
+pub mod explain;
+pub mod help;
+pub mod host_key;
+pub mod key;
+pub mod plan;
+pub mod restore;
+pub mod run;
+pub mod schema;
+pub mod serve;
+pub mod snapshots;
+pub mod status;
+pub mod store;
+pub mod validate;

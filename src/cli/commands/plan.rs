@@ -1,0 +1,51 @@
+//! `bkpctl plan`: read the live state and show what would change, and why.
+
+use crate::cli::args;
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::render;
+use crate::plan::Plan;
+
+pub mod save_load;
+
+/// Looks, plans, shows.
+pub fn run(context: &Context, args: &args::Plan) -> Outcome {
+    let look = context.look(&args.place.topology, &args.reach)?;
+    let plan = &look.plan;
+    if let Some(file) = &args.out {
+        save_load::write(file, plan)?;
+    }
+    if args.json {
+        context.print_json(plan)?;
+    } else {
+        context.print(&render::plan::render(plan, &context.style(args.detail)));
+        if let Some(file) = &args.out {
+            context.print(&format!("Saved. Next: bkpctl apply {}", file.display()));
+        }
+    }
+    Ok(verdict(plan, args.detailed_exitcode))
+}
+
+/// Judges a plan: 1 > 4 > 3 > 2.
+fn verdict(plan: &Plan, detailed: bool) -> Exit {
+    if plan.has_errors() {
+        Exit::Error
+    } else if plan.denied() {
+        Exit::Policy
+    } else if plan.incomplete() {
+        Exit::Incomplete
+    } else if detailed && !plan.is_empty() {
+        Exit::Changes
+    } else {
+        Exit::Ok
+    }
+}
+
+/// Returns the gates that nobody has said yes to.
+///
+/// A yes to something that is no gate any more is no error: the same command line must
+/// work again once it has succeeded.
+pub fn unmet_gates(plan: &Plan, allow: &[String]) -> Vec<String> {
+    let gates = plan.gates().into_iter().map(ToString::to_string);
+    gates.filter(|gate| !allow.contains(gate)).collect()
+}

@@ -1,0 +1,64 @@
+//! `bkpctl schema`: the shapes that scripts and editors rely on.
+
+use serde::Serialize;
+
+use crate::cli::commands::{run, snapshots, status};
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure, Outcome};
+
+/// The names of all schemas, with what each describes.
+pub const NAMES: [(&str, &str); 7] = [
+    (
+        "topology",
+        "the topology language: blocks, their arguments, properties and children",
+    ),
+    ("validate.v1", "bkpctl validate --json"),
+    ("plan.v1", "bkpctl plan --json, and saved plans"),
+    ("observed.v1", "the facts that a plan is made from"),
+    ("status.v1", "bkpctl status --json"),
+    ("snapshots.v1", "bkpctl snapshots --json"),
+    ("run.v1", "bkpctl run --json"),
+];
+
+/// Prints a schema as JSON, or the list of their names.
+pub fn run(context: &Context, name: Option<&str>) -> Outcome {
+    match name {
+        None => {
+            let lines: Vec<String> = NAMES
+                .iter()
+                .map(|(name, what)| format!("{name:14}  {what}"))
+                .collect();
+            context.print(&lines.join("\n"));
+        }
+        Some(name) => match text(name) {
+            Some(text) => context.print(&text),
+            None => {
+                return Err(Failure::new(format!("there is no schema called {name:?}"))
+                    .help("bkpctl schema lists them"));
+            }
+        },
+    }
+    Ok(Exit::Ok)
+}
+
+/// Returns a schema as pretty JSON with a line's end.
+pub fn text(name: &str) -> Option<String> {
+    match name {
+        "topology" => Some(pretty(&crate::config::schema())),
+        "validate.v1" => Some(pretty(&schemars::schema_for!(
+            crate::cli::render::Validation
+        ))),
+        "plan.v1" => Some(pretty(&schemars::schema_for!(crate::plan::Plan))),
+        "observed.v1" => Some(pretty(&schemars::schema_for!(crate::model::Observed))),
+        "status.v1" => Some(pretty(&schemars::schema_for!(status::Status))),
+        "snapshots.v1" => Some(pretty(&schemars::schema_for!(snapshots::Snapshots))),
+        "run.v1" => Some(pretty(&schemars::schema_for!(run::Report))),
+        _ => None,
+    }
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("a schema is plain JSON");
+    text.push('\n');
+    text
+}

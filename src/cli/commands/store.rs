@@ -1,0 +1,398 @@
+//! `bkpctl store`: the engine on a folder, without a topology.
+
+mod ls;
+mod open;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use self::open::{Secret, create, open_store, reader, secret};
+use crate::apply::outcome::{Ended, Observer};
+use crate::cli::args::Store as Verb;
+use crate::cli::commands::snapshots::aligned;
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::progress::{Display, Label};
+use crate::cli::signal;
+use crate::engine::env::Env;
+use crate::engine::files::{Excludes, ScanOptions};
+use crate::engine::{
+    Access, BackupOptions, Level, Repository, Selection, Snapshot, backup as engine_backup,
+    backup_stream, verify as engine_verify,
+};
+use crate::model::{ByteSize, Timestamp};
+use crate::run::job::Progress;
+use crate::run::message::{Fault, FaultKind};
+use crate::run::meter::Meter;
+use crate::run::restore::restore_snapshot;
+use crate::run::{Cancel, backup as run_backup, here};
+
+/// Does what the verb says.
+pub fn run(context: &Context, verb: &Verb) -> Outcome {
+    match verb {
+        Verb::Init {
+            store,
+            secret: args,
+        } => {
+            let words = create(store, &secret(args, true)?)?;
+            context.print(&words);
+            Ok(Exit::Ok)
+        }
+        Verb::Backup {
+            store,
+            paths,
+            exclude,
+            one_file_system,
+            stdin_name,
+            source,
+            secret: args,
+        } => {
+            let what = What {
+                paths,
+                exclude,
+                one_file_system: *one_file_system,
+                stdin_name: stdin_name.as_deref(),
+                source,
+            };
+            backup(context, store, &what, &secret(args, false)?, args.json)
+        }
+        Verb::Restore {
+            store,
+            snapshot,
+            target,
+            paths,
+            source,
+            secret: args,
+        } => {
+            let wanted = source
+                .as_ref()
+                .map_or_else(|| snapshot.clone(), |s| format!("{s}/{snapshot}"));
+            restore(
+                context,
+                store,
+                &wanted,
+                target,
+                paths,
+                &secret(args, false)?,
+            )
+        }
+        Verb::Snapshots {
+            store,
+            secret: args,
+        } => snapshots(context, store, &secret(args, false)?, args.json),
+        Verb::Ls {
+            store,
+            snapshot,
+            secret: args,
+        } => {
+            let repository = reader(store, &secret(args, false)?)?;
+            let found = repository.find_snapshot(snapshot).map_err(engine)?;
+            ls::run(context, &repository, &found, args.json)
+        }
+        Verb::Verify {
+            store,
+            read_data,
+            secret: args,
+        } => verify(context, store, *read_data, args),
+        Verb::Sync {
+            from,
+            to,
+            secret: args,
+        } => sync(context, from, to, args.json),
+    }
+}
+
+/// Turns an engine's error into a failure.
+#[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
+fn engine(error: crate::engine::EngineError) -> Failure {
+    failure(Fault::engine(&error))
+}
+
+fn failure(fault: Fault) -> Failure {
+    let exit = match fault.kind {
+        FaultKind::Stopped => Exit::Interrupted,
+        _ => Exit::Error,
+    };
+    Failure::new(fault.message).exit(exit)
+}
+
+/// Shows one piece of work while it runs.
+fn shown<T>(
+    context: &Context,
+    label: (&Path, &str),
+    words: impl Fn(&T) -> String,
+    work: impl FnOnce(&(dyn Fn(Progress) + Send + Sync), &Cancel) -> Result<T, Fault>,
+) -> Result<T, Failure> {
+    let label = Label {
+        place: label.0.display().to_string(),
+        subject: label.1.to_owned(),
+        data: true,
+    };
+    let display = Display::new(vec![label], context.quiet);
+    let cancel = signal::stop_on_interrupt();
+    display.started(0);
+    let start = Instant::now();
+    let tell = |progress: Progress| display.progress(0, progress);
+    match work(&tell, &cancel) {
+        Ok(made) => {
+            display.ended(
+                0,
+                &Ended::Done {
+                    words: words(&made),
+                    took: start.elapsed(),
+                },
+            );
+            Ok(made)
+        }
+        Err(fault) => {
+            display.clear(0);
+            Err(failure(fault))
+        }
+    }
+}
+
+/// What is backed up.
+struct What<'a> {
+    paths: &'a [PathBuf],
+    exclude: &'a [String],
+    one_file_system: bool,
+    stdin_name: Option<&'a str>,
+    source: &'a str,
+}
+
+fn backup(context: &Context, store: &Path, what: &What<'_>, key: &Secret, json: bool) -> Outcome {
+    if what.paths.is_empty() && what.stdin_name.is_none() {
+        return Err(Failure::new("nothing to back up was named")
+            .help("bkpctl store backup STORE PATH…, or --stdin-name NAME"));
+    }
+    let repository = reader(store, key)?;
+    let options = BackupOptions::new(what.source, what.source, &here::machine_id());
+    let report = shown(
+        context,
+        (store, what.source),
+        run_backup::words,
+        |tell, cancel| {
+            let meter = Meter::new(tell, None);
+            let made = if let Some(name) = what.stdin_name {
+                let mut input: Box<dyn Read> = Box::new(std::io::stdin());
+                backup_stream(&repository, &mut *input, name, &options, &meter, cancel)
+            } else {
+                let paths: Vec<PathBuf> = what
+                    .paths
+                    .iter()
+                    .map(std::path::absolute)
+                    .collect::<Result<_, _>>()
+                    .map_err(|e| Fault::io("find the current folder", &e))?;
+                let excludes = Excludes::new(what.exclude)
+                    .map_err(|error| Fault::refused(error.to_string()))?;
+                let one_file_system = what.one_file_system;
+                let scan = ScanOptions {
+                    one_file_system,
+                    excludes,
+                    ..ScanOptions::default()
+                };
+                engine_backup(&repository, &paths, scan, &options, &meter, cancel)
+            };
+            made.map(|made| run_backup::report(&made))
+                .map_err(|error| Fault::engine(&error))
+        },
+    )?;
+    if json {
+        context.print_json(&report)?;
+    }
+    for problem in &report.problems {
+        context.warn(problem);
+    }
+    if report.skipped > 0 {
+        return Err(Failure::new(format!(
+            "the snapshot is there and is not complete: {} could not be read, see above",
+            report.skipped
+        ))
+        .exit(Exit::Partial));
+    }
+    Ok(Exit::Ok)
+}
+
+fn restore(
+    context: &Context,
+    store: &Path,
+    wanted: &str,
+    target: &Path,
+    paths: &[PathBuf],
+    key: &Secret,
+) -> Outcome {
+    use std::os::unix::ffi::OsStrExt;
+    let repository = reader(store, key)?;
+    let snapshot = repository.find_snapshot(wanted).map_err(engine)?;
+    let paths: Vec<Vec<u8>> = paths
+        .iter()
+        .map(|p| p.as_os_str().as_bytes().to_vec())
+        .collect();
+    let words = |made: &crate::run::restore::Restored| {
+        format!(
+            "{} entries, {} restored to {}",
+            made.files,
+            ByteSize(made.bytes),
+            target.display()
+        )
+    };
+    let restored = shown(context, (store, wanted), words, |tell, cancel| {
+        restore_snapshot(&repository, &snapshot, target, &paths, tell, cancel)
+    })?;
+    for note in &restored.notes {
+        context.warn(note);
+    }
+    Ok(Exit::Ok)
+}
+
+fn snapshots(context: &Context, store: &Path, key: &Secret, json: bool) -> Outcome {
+    let repository = reader(store, key)?;
+    let listed = repository.snapshots(None).map_err(engine)?;
+    for (name, reason) in &listed.damaged {
+        context.warn(&format!("{name} is damaged: {reason}"));
+    }
+    if json {
+        let clear: Vec<_> = listed
+            .found
+            .iter()
+            .map(|snapshot| &snapshot.clear)
+            .collect();
+        context.print_json(&json!({ "snapshots": clear }))?;
+    } else if listed.found.is_empty() {
+        context.print("There are no snapshots.");
+    } else {
+        context.print(&table(&listed.found));
+    }
+    Ok(if listed.damaged.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Error
+    })
+}
+
+fn table(snapshots: &[Snapshot]) -> String {
+    let head = ["id", "source", "started", "entries", "size", "stored", ""];
+    let mut rows = vec![head.map(str::to_owned)];
+    for Snapshot {
+        clear, authentic, ..
+    } in snapshots
+    {
+        let note = match (clear.complete, authentic) {
+            (_, crate::engine::manifest::Authentic::No) => "forged or damaged: not its writer's",
+            (false, _) => "incomplete",
+            (true, _) => "",
+        };
+        rows.push([
+            clear.id.chars().take(8).collect(),
+            clear.source.clone(),
+            Timestamp(clear.started).to_string(),
+            clear.entries.to_string(),
+            ByteSize(clear.bytes).to_string(),
+            ByteSize(clear.stored_bytes).to_string(),
+            note.to_owned(),
+        ]);
+    }
+    aligned(&rows)
+}
+
+fn verify(
+    context: &Context,
+    store: &Path,
+    read_data: bool,
+    args: &crate::cli::args::Secret,
+) -> Outcome {
+    // Whoever has no key can still check every hash.
+    let key = secret(args, false).ok();
+    let repository = match &key {
+        Some(key) => reader(store, key)?,
+        None => {
+            Repository::open(open_store(store)?, Env::system(), Access::Keyless).map_err(engine)?
+        }
+    };
+    let level = match (read_data, &key) {
+        (false, _) => Level::Structure,
+        (true, None) => Level::Packs,
+        (true, Some(_)) => Level::Full,
+    };
+    let words = |made: &crate::engine::VerifyReport| {
+        let depth = match level {
+            Level::Structure => "structure checked, no pack was read",
+            Level::Packs => "every byte checked by hash, without a key",
+            Level::Full => "every byte decrypted and checked",
+        };
+        format!(
+            "{} snapshots, {} packs, {} read: {depth}",
+            made.snapshots,
+            made.packs,
+            ByteSize(made.bytes)
+        )
+    };
+    let report = shown(context, (store, "verify"), words, |tell, cancel| {
+        let meter = Meter::new(tell, None);
+        engine_verify(&repository, level, &meter, cancel).map_err(|error| Fault::engine(&error))
+    })?;
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    if args.json {
+        context.print_json(&json!({
+            "clean": report.is_clean(),
+            "snapshots": report.snapshots,
+            "packs": report.packs,
+            "bytes": report.bytes,
+            "findings": findings,
+        }))?;
+    } else {
+        for finding in &findings {
+            context.print(&format!("✗ {finding}"));
+        }
+    }
+    if report.is_clean() {
+        return Ok(Exit::Ok);
+    }
+    Err(Failure::new(format!("{} is damaged in {} places", store.display(), report.total))
+        .help("snapshots that need no damaged file still restore; sync from another datastore of the same key brings packs back"))
+}
+
+fn sync(context: &Context, from: &Path, to: &Path, json: bool) -> Outcome {
+    let source = open_store(from)?;
+    let target = open::open_or_create_like(to, source.as_ref())?;
+    let words = |made: &crate::engine::SyncReport| {
+        format!(
+            "{} snapshots new, {} there before, {} packs, {} copied",
+            made.snapshots.len(),
+            made.had,
+            made.packs,
+            ByteSize(made.bytes)
+        )
+    };
+    let report = shown(
+        context,
+        (from, &format!("⇉ {}", to.display())),
+        words,
+        |tell, cancel| {
+            let meter = Meter::new(tell, None);
+            let (source, target) = (Arc::clone(&source), Arc::clone(&target));
+            crate::engine::sync(
+                &source,
+                &target,
+                &Env::system(),
+                &Selection::default(),
+                &meter,
+                cancel,
+            )
+            .map_err(|error| Fault::engine(&error))
+        },
+    )?;
+    if json {
+        context.print_json(&json!({
+            "snapshots": report.snapshots.len(),
+            "had": report.had,
+            "packs": report.packs,
+            "bytes": report.bytes,
+        }))?;
+    }
+    Ok(Exit::Ok)
+}

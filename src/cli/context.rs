@@ -1,0 +1,174 @@
+//! What every command shares: how to print, and how to get from a path to a plan.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::cli::args::Reach;
+use crate::cli::exit::Failure;
+use crate::cli::load::load;
+use crate::cli::render::text::Style;
+use crate::model::{Observed, Timestamp, Topology};
+use crate::observe::{ObserveOptions, observe};
+use crate::plan::Plan;
+use crate::run::fleet::{Connect, Fleet, transport};
+use crate::run::{here, keys};
+
+/// How this run prints.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Whether only results and errors are printed.
+    pub quiet: bool,
+    /// Whether colour may be used on standard output.
+    pub color: bool,
+    /// The width of the terminal in columns, or a good one for files.
+    pub width: usize,
+}
+
+/// A look at the world: the plan that came of it, and the nodes to work with.
+#[derive(Debug)]
+pub struct Look {
+    /// The plan.
+    pub plan: Plan,
+    /// The nodes.
+    pub fleet: Fleet,
+    /// How to look again.
+    pub again: Again,
+    /// How long looking took.
+    pub took: Duration,
+}
+
+/// How to look again at the same topology.
+#[derive(Debug, Clone)]
+pub struct Again {
+    topology: Topology,
+    connect: Connect,
+}
+
+impl Context {
+    /// Reads the environment once.
+    pub fn new(quiet: bool, no_color: bool) -> Self {
+        let stdout = std::io::stdout();
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let color = !no_color && !set("NO_COLOR") && stdout.is_terminal();
+        let columns = rustix::termios::tcgetwinsize(&stdout).map(|size| usize::from(size.ws_col));
+        let width = columns
+            .ok()
+            .filter(|columns| *columns >= 40)
+            .unwrap_or(100)
+            .min(120);
+        Self {
+            quiet,
+            color,
+            width,
+        }
+    }
+
+    /// Returns how plans and tables are drawn.
+    pub fn style(&self, detail: bool) -> Style {
+        Style {
+            color: self.color,
+            width: self.width,
+            detail,
+            took: None,
+        }
+    }
+
+    /// Prints a result on standard output; a closed pipe ends the program quietly.
+    pub fn print(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        if writeln!(out, "{}", text.trim_end_matches('\n'))
+            .and_then(|()| out.flush())
+            .is_err()
+        {
+            std::process::exit(0);
+        }
+    }
+
+    /// Prints a warning on standard error, unless only results are wanted.
+    pub fn warn(&self, text: &str) {
+        if !self.quiet {
+            let line = crate::cli::render::text::escape(text);
+            drop(writeln!(std::io::stderr().lock(), " ⚠ {line}"));
+        }
+    }
+
+    /// Prints one JSON document on standard output.
+    pub fn print_json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::new(format!("failed to write JSON: {error}")))?;
+        self.print(&json);
+        Ok(())
+    }
+
+    /// Loads a topology, looks at its nodes and plans.
+    pub fn look(&self, path: &Path, reach: &Reach) -> Result<Look, Failure> {
+        let topology = load(self, path)?;
+        look_at(topology, connect(reach))
+    }
+
+    /// Looks again at the nodes of a saved plan.
+    pub fn look_again(&self, saved: &Plan, reach: &Reach) -> Result<Look, Failure> {
+        look_at(saved.topology.clone(), connect(reach))
+    }
+}
+
+fn look_at(topology: Topology, connect: Connect) -> Result<Look, Failure> {
+    let again = Again { topology, connect };
+    let start = Instant::now();
+    let observed = again.observe()?;
+    let plan = crate::plan::plan(&again.topology, &observed, now());
+    let took = start.elapsed();
+    let fleet = Fleet::new(
+        again.topology.clone(),
+        observed,
+        again.connect.clone(),
+        here::holder(),
+    );
+    Ok(Look {
+        plan,
+        fleet,
+        again,
+        took,
+    })
+}
+
+impl Again {
+    fn observe(&self) -> Result<Observed, Failure> {
+        let mut observed = observe(
+            &self.topology,
+            &|name, node| transport(name, node, &self.connect),
+            &now,
+            &ObserveOptions::default(),
+        );
+        observed.keys = keys::look(&self.topology);
+        observed.binary = here::binary(self.connect.agent_binary.as_deref())
+            .map(Some)
+            .map_err(|fault| Failure::new(fault.message))?;
+        Ok(observed)
+    }
+
+    /// Looks at the world as it is now and plans.
+    pub fn plan_now(&self) -> Result<Plan, Failure> {
+        Ok(crate::plan::plan(&self.topology, &self.observe()?, now()))
+    }
+}
+
+/// Returns the time of this machine's clock.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }))
+}
+
+/// Says how nodes are reached, from the command line.
+pub fn connect(reach: &Reach) -> Connect {
+    Connect {
+        ssh_config: reach.ssh_config.clone(),
+        agent_binary: reach.agent_binary.clone(),
+        timeout: Some(Duration::from_secs(reach.timeout)),
+    }
+}

@@ -1,0 +1,70 @@
+//! The command line, and the only place that prints.
+//!
+//! [`args`] is what clap reads, [`commands`] has one file a command, [`render`] turns
+//! values into text, [`progress`] shows running work, [`exit`] has the exit codes.
+
+pub mod args;
+pub mod commands;
+pub mod context;
+pub mod exit;
+pub mod load;
+pub mod progress;
+pub mod render;
+pub mod signal;
+pub mod topology_files;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command, Key};
+use self::context::Context;
+use self::exit::Outcome;
+
+/// Reads the command line, does what it says, and returns how it went.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context::new(cli.quiet, cli.no_color);
+    let exit = match dispatch(&context, &cli.command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            drop(writeln!(std::io::stderr().lock(), "{failure}"));
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn dispatch(context: &Context, command: &Command) -> Outcome {
+    match command {
+        Command::Validate(args) => commands::validate::run(context, args),
+        Command::Plan(args) => commands::plan::run(context, args),
+        Command::Apply(args) => commands::apply::run(context, args),
+        Command::Run(args) => commands::run::run(context, args),
+        Command::Status(args) => commands::status::run(context, args),
+        Command::Snapshots(args) => commands::snapshots::run(context, args),
+        Command::Restore(args) => commands::restore::run(context, args),
+        Command::Key(Key::New { name, place, sheet }) => {
+            commands::key::new(context, name, place, sheet.as_deref())
+        }
+        Command::Key(Key::Confirm {
+            name,
+            place,
+            code_file,
+        }) => commands::key::confirm(context, name, place, code_file.as_deref()),
+        Command::Key(Key::Recover {
+            code_file,
+            key_file,
+        }) => commands::key::recover(context, code_file, key_file),
+        Command::HostKey(args) => commands::host_key::run(context, args),
+        Command::Explain { code } => commands::explain::run(context, code.as_deref()),
+        Command::Schema { name } => commands::schema::run(context, name.as_deref()),
+        Command::Store(verb) => commands::store::run(context, verb),
+        Command::Completions { shell } => commands::completions::run(context, *shell),
+        Command::Man { folder } => commands::completions::man(context, folder),
+        Command::Help { topic } => commands::help::run(context, topic.as_deref()),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Agent => commands::serve::agent(),
+    }
+}

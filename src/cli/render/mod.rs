@@ -1,0 +1,13 @@
+//! Turns data into text for people; one file a kind of text, nothing here prints.
+
+pub mod apply;
+pub mod diagnostic;
+pub mod plan;
+pub mod sheet;
+pub mod status;
+pub mod text;
+
+pub use diagnostic::{Validation, diagnostics};
+pub use plan::render;
+pub use status::render_status;
+pub use text::Style;
