@@ -1,0 +1,218 @@
+//! The whole path on one machine: declare, plan, apply, prove.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::sandbox::Sandbox;
+use crate::support::tree::{assert_same, each_below, make_tree, noise};
+
+const TOPOLOGY: &str = r#"
+topology "one" id="onemachine1"
+node "here" { local; agent path="state"; scratch "scratch" }
+key "demo" { file "demo.key"; create }
+datastore "first" { place "here" path="first"; keep last=3 }
+datastore "second" { place "here" path="second"; keep last=3 }
+source "data" on="here" { path "data" }
+phase "baseline" {
+    backup "nightly" { source "data"; to "first"; at "02:00" }
+    sync "again" { from "first"; to "second"; at "04:00" }
+    drill "proof" { source "data"; from "second"; every "7d" }
+}
+policy { copies 2; rpo "26h"; drill-within "30d" }
+"#;
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("topology.kdl", TOPOLOGY);
+    fs::create_dir(sandbox.join("scratch")).expect("a folder");
+    fs::create_dir(sandbox.join("data")).expect("a folder");
+    make_tree(&sandbox.join("data"));
+    sandbox
+}
+
+#[test]
+fn one_apply_makes_two_copies_and_a_proof_and_leaves_nothing_to_do() {
+    let sandbox = sandbox();
+    sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(2)
+        .says("first copy");
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(0)
+        .says("protected");
+    sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(0)
+        .says("In sync");
+    sandbox.run(&["status"]).exits(0).says("data");
+    for datastore in ["first", "second"] {
+        let target = sandbox.join(&format!("back-{datastore}"));
+        let to = target.to_str().expect("a plain path");
+        sandbox
+            .run(&[
+                "restore", "--source", "data", "--from", datastore, "--to", to,
+            ])
+            .exits(0);
+        assert_same(&sandbox.join("data"), &target);
+    }
+    let scratch = fs::read_dir(sandbox.join("scratch")).expect("the scratch folder");
+    assert_eq!(scratch.count(), 0, "a drill leaves nothing behind");
+}
+
+#[test]
+fn without_a_terminal_and_without_a_flag_nothing_is_changed() {
+    let sandbox = sandbox();
+    sandbox.run(&["apply"]).exits(1).says("--auto-approve");
+    assert!(!sandbox.join("first").exists());
+    assert!(!sandbox.join("demo.key").exists());
+}
+
+#[test]
+fn equal_states_give_plans_with_equal_digests() {
+    let sandbox = sandbox();
+    let digest = || {
+        let plan = sandbox.run(&["plan", "--json"]).exits(0).stdout;
+        let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+        plan["digest"].as_str().expect("a digest").to_owned()
+    };
+    assert_eq!(digest(), digest());
+}
+
+#[test]
+fn a_saved_plan_is_applied_once_and_is_stale_afterwards() {
+    let sandbox = sandbox();
+    sandbox.run(&["plan", "-o", "saved.json"]).exits(0);
+    sandbox
+        .run(&["apply", "saved.json", "--auto-approve"])
+        .exits(0);
+    sandbox
+        .run(&["apply", "saved.json", "--auto-approve"])
+        .exits(5)
+        .says("no longer fits");
+}
+
+#[test]
+fn an_apply_that_was_killed_is_finished_by_the_next_one() {
+    let sandbox = sandbox();
+    for n in 0..24 {
+        sandbox.write(&format!("data/more/{n}"), noise(4 << 20, n + 100));
+    }
+    for wait_ms in [150, 400, 700, 1100, 1600] {
+        let mut child = sandbox.spawn(&["apply", "--auto-approve"]);
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        // SIGKILL: nothing of the process gets a chance to tidy up.
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(0)
+        .says("protected");
+    sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
+    for datastore in ["first", "second"] {
+        let verify = [
+            "store",
+            "verify",
+            datastore,
+            "--read-data",
+            "--key-file",
+            "demo.key",
+        ];
+        sandbox.run(&verify).exits(0);
+    }
+    let to = sandbox.join("back");
+    let arguments = [
+        "restore",
+        "--source",
+        "data",
+        "--from",
+        "second",
+        "--to",
+        to.to_str().expect("a path"),
+    ];
+    sandbox.run(&arguments).exits(0);
+    assert_same(&sandbox.join("data"), &to);
+}
+
+#[test]
+fn a_run_of_a_job_makes_a_snapshot_now_and_a_sync_takes_it_along() {
+    let sandbox = sandbox();
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    sandbox.write("data/a/small-00", "changed");
+    sandbox.run(&["run", "nightly"]).exits(0);
+    sandbox.run(&["run", "again"]).exits(0);
+    let list = sandbox
+        .run(&["snapshots", "--from", "second", "--json"])
+        .exits(0)
+        .stdout;
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(list["snapshots"].as_array().expect("a list").len(), 2);
+}
+
+#[test]
+fn a_truncated_pack_is_named_and_never_restored_as_something_else() {
+    let sandbox = sandbox();
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    let mut largest = (0, None);
+    each_below(&sandbox.join("second/packs"), &mut |path, meta| {
+        if meta.is_file() && meta.len() > largest.0 {
+            largest = (meta.len(), Some(path.to_owned()));
+        }
+    });
+    let pack = largest.1.expect("a pack");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(&pack)
+        .expect("a writable pack");
+    file.set_len(largest.0 / 2).expect("cut");
+    let name = pack.file_name().and_then(|n| n.to_str()).expect("a name");
+    let verify = [
+        "store",
+        "verify",
+        "second",
+        "--read-data",
+        "--key-file",
+        "demo.key",
+    ];
+    sandbox.run(&verify).exits(1).says(&name[..12]);
+    let to = sandbox.join("back");
+    let arguments = [
+        "restore",
+        "--source",
+        "data",
+        "--from",
+        "second",
+        "--to",
+        to.to_str().expect("a path"),
+    ];
+    sandbox.run(&arguments).exits(1);
+    let large = fs::read(to.join("a/b/large")).unwrap_or_default();
+    assert_ne!(
+        large.len(),
+        3 << 20,
+        "a file that could not be read whole is not restored"
+    );
+}
+
+#[test]
+fn a_wrong_passphrase_is_called_just_that() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/file", "x");
+    let with = |passphrase: &str, arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        command.env("BKPCTL_PASSPHRASE", passphrase);
+        crate::support::sandbox::Ran::of(&command.output().expect("the binary runs"))
+    };
+    with("right", &["store", "init", "store"]).exits(0);
+    with("right", &["store", "backup", "store", "data"]).exits(0);
+    with("wrong", &["store", "snapshots", "store"])
+        .exits(1)
+        .says("passphrase");
+    with("right", &["store", "restore", "store", "latest", "back"]).exits(0);
+    assert_same(&sandbox.join("data"), &sandbox.join("back"));
+    with("right", &["store", "ls", "store"])
+        .exits(0)
+        .says("file");
+    with("right", &["store", "verify", "--read-data", "store"]).exits(0);
+}

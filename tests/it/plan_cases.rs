@@ -1,0 +1,228 @@
+//! Plans as data: each case changes a system that is in sync, and shows the plan for it.
+//!
+//! `tests/cases/plan/base` holds the topology and what was seen of it. A case's
+//! `case.json` says why it exists and patches both (JSON Merge Patch, RFC 7396);
+//! `plan.txt` and `status.txt` are what a person sees. `BKPCTL_UPDATE=1` rewrites them:
+//! read what changed before accepting it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bkpctl::cli::render::{Style, render, render_status};
+use bkpctl::model::{Observed, Timestamp, Topology};
+use bkpctl::plan::{Plan, lint, plan, simulate};
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/plan")
+}
+
+fn json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Merges a patch into a document: null removes, objects merge, all else replaces.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let fields = target.as_object_mut().expect("it was just made an object");
+    for (name, value) in patch {
+        if value.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+struct Case {
+    name: String,
+    folder: PathBuf,
+    topology: Topology,
+    observed: Observed,
+    now: Timestamp,
+    detail: bool,
+}
+
+/// Returns the time at which every case plays.
+pub(crate) fn now() -> Timestamp {
+    let text = fs::read_to_string(root().join("base/now.txt")).expect("the base says when it is");
+    Timestamp(text.trim().parse().expect("a number of nanoseconds"))
+}
+
+/// Returns the system that is in sync, from which the cases start.
+pub(crate) fn base() -> (Topology, Observed) {
+    let read = |name: &str| json(&root().join("base").join(name));
+    (
+        serde_json::from_value(read("topology.json")).expect("the base is a topology"),
+        serde_json::from_value(read("observed.json")).expect("the base was observed"),
+    )
+}
+
+fn cases() -> Vec<Case> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(root())
+        .expect("the cases are in the source tree")
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.join("case.json").exists())
+        .collect();
+    folders.sort();
+    folders.into_iter().map(case).collect()
+}
+
+fn case(folder: PathBuf) -> Case {
+    let patch = json(&folder.join("case.json"));
+    let patched = |name: &str| {
+        let mut document = json(&root().join(format!("base/{name}.json")));
+        if let Some(patch) = patch.get(name) {
+            merge(&mut document, patch);
+        }
+        document
+    };
+    let name = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    Case {
+        topology: serde_json::from_value(patched("topology"))
+            .unwrap_or_else(|e| panic!("{name}: {e}")),
+        observed: serde_json::from_value(patched("observed"))
+            .unwrap_or_else(|e| panic!("{name}: {e}")),
+        now: now(),
+        detail: patch.get("detail").is_some_and(|detail| detail == true),
+        name,
+        folder,
+    }
+}
+
+fn style(detail: bool) -> Style {
+    Style {
+        color: false,
+        width: 100,
+        detail,
+        took: Some(Duration::from_millis(600)),
+    }
+}
+
+/// Compares a text with a file of a case, or writes it there when asked to.
+fn expect(path: &Path, text: &str) -> Result<(), String> {
+    if std::env::var_os("BKPCTL_UPDATE").is_some() {
+        return fs::write(path, text).map_err(|e| e.to_string());
+    }
+    let wanted = fs::read_to_string(path).unwrap_or_default();
+    if wanted == text {
+        return Ok(());
+    }
+    let diff = similar::TextDiff::from_lines(&wanted, text)
+        .unified_diff()
+        .to_string();
+    Err(format!("{} differs:\n{diff}", path.display()))
+}
+
+#[test]
+fn each_case_shows_its_plan_and_status() {
+    let mut problems = Vec::new();
+    for case in cases() {
+        let plan = plan(&case.topology, &case.observed, case.now);
+        let style = style(case.detail);
+        let shown = [
+            ("plan.txt", render(&plan, &style)),
+            ("status.txt", render_status(&plan, &style)),
+        ];
+        for (file, text) in shown {
+            problems.extend(expect(&case.folder.join(file), &text).err());
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_case_gives_a_sound_plan_and_the_same_bytes_twice() {
+    for case in cases() {
+        let make = || plan(&case.topology, &case.observed, case.now);
+        let first = make();
+        assert_eq!(lint(&first), Vec::<String>::new(), "{}", case.name);
+        let bytes = |plan: &Plan| serde_json::to_vec(plan).expect("a plan serialises");
+        assert_eq!(bytes(&first), bytes(&make()), "{}", case.name);
+        let back: Plan = serde_json::from_slice(&bytes(&first)).expect("a plan is read back");
+        assert_eq!(back, first, "{}", case.name);
+    }
+}
+
+#[test]
+fn after_each_case_only_what_was_deferred_is_left() {
+    for case in cases() {
+        let mut observed = case.observed.clone();
+        // A phase opens when the one before it was recorded, so each takes one plan.
+        for _ in 0..=case.topology.phases.len() {
+            let plan = plan(&case.topology, &observed, case.now);
+            observed = simulate(&observed, &plan);
+        }
+        let rest = plan(&case.topology, &observed, case.now);
+        let pending: Vec<_> = rest.pending().map(|action| &action.step).collect();
+        assert!(pending.is_empty(), "{}: {pending:?}", case.name);
+    }
+}
+
+#[test]
+fn no_byte_of_a_host_reaches_the_terminal_unescaped() {
+    for case in cases() {
+        let plan = plan(&case.topology, &case.observed, case.now);
+        let style = Style {
+            detail: true,
+            ..style(true)
+        };
+        for text in [render(&plan, &style), render_status(&plan, &style)] {
+            let bad = text.chars().find(|c| c.is_control() && *c != '\n');
+            assert_eq!(bad, None, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn lines_stay_within_the_width_they_are_given() {
+    for case in cases() {
+        let plan = plan(&case.topology, &case.observed, case.now);
+        for width in [80, 100, 140] {
+            let style = Style {
+                width,
+                ..style(true)
+            };
+            let text = render(&plan, &style);
+            let too_long = |line: &&str| unicode_width::UnicodeWidthStr::width(*line) > width;
+            let long = text.lines().find(too_long);
+            assert_eq!(long, None, "{} at {width}", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_higher_reserve_or_other_times_change_no_digest() {
+    let (topology, observed) = base();
+    let mut later = observed.clone();
+    if let Some(bkpctl::model::observed::NodeState::Reached(facts)) = later.nodes.get_mut("nas") {
+        facts.skew_ms += 100;
+        for path in facts.paths.values_mut() {
+            if let Some(space) = &mut path.space {
+                space.free.0 -= 1 << 20;
+            }
+        }
+    }
+    let first = plan(&topology, &observed, now());
+    let second = plan(&topology, &later, Timestamp(now().0 + 1_000_000_000));
+    assert_eq!(first.digest, second.digest);
+}
+
+#[test]
+fn the_published_schema_is_that_of_the_plan() {
+    let schema = schemars::schema_for!(Plan);
+    let text = serde_json::to_string_pretty(&schema).expect("a schema serialises") + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/plan.v1.json");
+    expect(&path, &text).unwrap_or_else(|e| panic!("{e}\nBKPCTL_UPDATE=1 writes it anew"));
+}

@@ -1,0 +1,511 @@
+//! Laws that every plan obeys, over topologies and states made up by dice.
+
+use std::collections::BTreeMap;
+
+use bkpctl::cli::render::{Style, render, render_status};
+use bkpctl::model::markers::{Managed, Proof, Registry, RepositoryMarker};
+use bkpctl::model::observed::{
+    Binary, Component, ComponentKind, DatastoreFacts, KeyState, Login, MountFacts, NodeFacts,
+    NodeState, Outcome, PathFacts, SourceFacts, Space, StateFacts, Unreachable, UnreachableKind,
+};
+use bkpctl::model::snapshot::SnapshotHead;
+use bkpctl::model::topology::{
+    Agent, Content, Datastore, DatastoreKind, Declared, Job, Key, Node, Owner, Phase, Place,
+    Policy, Reach, Source, SshReach, TopologyId, Work,
+};
+use bkpctl::model::{Address, Amount, ByteSize, Name, Observed, Period, Timestamp, Topology};
+use bkpctl::plan::change::{CopyState, GateKind, Step};
+use bkpctl::plan::{lint, plan, simulate};
+use proptest::prelude::*;
+
+const HOUR: i64 = 3_600_000_000_000;
+const NOW: Timestamp = Timestamp(1_795_410_000_000_000_000);
+const BINARY: &str = "b1b1b1b1";
+
+/// Draws from bytes that proptest makes, so that a failure shrinks to few and low throws.
+struct Dice<'a>(&'a [u8]);
+
+impl Dice<'_> {
+    fn below(&mut self, n: usize) -> usize {
+        let (throw, rest) = match self.0 {
+            [] => (0, self.0),
+            [throw, rest @ ..] => (*throw, rest),
+        };
+        self.0 = rest;
+        usize::from(throw) % n
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == n - 1
+    }
+
+    fn of<'b, T>(&mut self, items: &'b [T]) -> &'b T {
+        &items[self.below(items.len())]
+    }
+}
+
+fn name(text: impl Into<String>) -> Name {
+    Name::new(text).expect("the tests use names")
+}
+
+fn names(kind: &str, count: usize) -> Vec<Name> {
+    (0..count).map(|n| name(format!("{kind}{n}"))).collect()
+}
+
+fn node(dice: &mut Dice<'_>, number: usize) -> Node {
+    let reach = if number == 0 {
+        Reach::Local
+    } else {
+        Reach::Ssh(SshReach {
+            host: format!("10.0.0.{number}"),
+            user: None,
+            port: None,
+            host_keys: Vec::new(),
+            identity_file: None,
+            jump: None,
+            sudo: false,
+        })
+    };
+    let mut reserve = BTreeMap::new();
+    if dice.one_in(4) {
+        reserve.insert("/".to_owned(), Amount::Percent(5));
+    }
+    Node {
+        reach,
+        container: None,
+        domain: BTreeMap::new(),
+        reserve,
+        scratch: dice.one_in(2).then(|| "/scratch".to_owned()),
+        reader: dice.one_in(2),
+        agent: Agent::Default,
+        dedup_with: None,
+        declared: Declared::default(),
+    }
+}
+
+fn datastore(dice: &mut Dice<'_>, name: &Name, nodes: &[Name]) -> Datastore {
+    let place = Place {
+        node: dice.of(nodes).clone(),
+        path: format!("/stores/{name}"),
+        mount: None,
+        from_phase: None,
+    };
+    let owner = dice.one_in(2).then(|| Owner {
+        user: self::name("backup"),
+        uid: 34,
+        gid: 34,
+    });
+    Datastore {
+        kind: DatastoreKind::Directory {
+            places: vec![place],
+        },
+        owner,
+        mode: 0o750,
+        reserve: dice.one_in(3).then_some(Amount::Percent(10)),
+        keep: None,
+        verify_every: None,
+        key: self::name("lab"),
+        domain: BTreeMap::new(),
+        pbs: false,
+        declared: Declared::default(),
+    }
+}
+
+fn some(dice: &mut Dice<'_>, items: &[Name]) -> Vec<Name> {
+    let mut chosen: Vec<Name> = items.iter().filter(|_| dice.one_in(2)).cloned().collect();
+    if chosen.is_empty() {
+        chosen.push(dice.of(items).clone());
+    }
+    chosen
+}
+
+fn job(dice: &mut Dice<'_>, name: Name, sources: &[Name], stores: &[Name], nodes: &[Name]) -> Job {
+    let work = match dice.below(3) {
+        0 => Work::Backup {
+            sources: some(dice, sources),
+            to: some(dice, stores),
+        },
+        1 => Work::Sync {
+            from: dice.of(stores).clone(),
+            to: dice.of(stores).clone(),
+        },
+        _ => Work::Drill {
+            sources: some(dice, sources),
+            from: dice.of(stores).clone(),
+            on: dice.one_in(2).then(|| dice.of(nodes).clone()),
+            every: dice.one_in(2).then_some(Period(7 * 86_400)),
+            command: Vec::new(),
+        },
+    };
+    let at = dice
+        .one_in(2)
+        .then(|| "02:00".parse().expect("a calendar expression"));
+    Job {
+        name,
+        work,
+        at,
+        declared: Declared::default(),
+    }
+}
+
+fn topology(dice: &mut Dice<'_>) -> Topology {
+    let nodes = names("node", 1 + dice.below(3));
+    let stores = names("store", 1 + dice.below(4));
+    let sources = names("source", 1 + dice.below(3));
+    let phases = names("phase", 1 + dice.below(3));
+    let mut number = 0;
+    let phases = phases
+        .iter()
+        .enumerate()
+        .map(|(at, phase)| Phase {
+            name: phase.clone(),
+            after: (at > 0).then(|| phases[at - 1].clone()),
+            jobs: (0..dice.below(5))
+                .map(|_| {
+                    number += 1;
+                    job(
+                        dice,
+                        name(format!("job{number}")),
+                        &sources,
+                        &stores,
+                        &nodes,
+                    )
+                })
+                .collect(),
+            declared: Declared::default(),
+        })
+        .collect();
+    let key = Key {
+        file: "lab.key".to_owned(),
+        create: dice.one_in(2),
+        declared: Declared::default(),
+    };
+    Topology {
+        name: name("lab"),
+        id: TopologyId("LAB1".to_owned()),
+        folder: "/lab".to_owned(),
+        users: BTreeMap::new(),
+        nodes: nodes
+            .iter()
+            .enumerate()
+            .map(|(number, node)| (node.clone(), self::node(dice, number)))
+            .collect(),
+        shares: BTreeMap::new(),
+        datastores: stores
+            .iter()
+            .map(|store| (store.clone(), datastore(dice, store, &nodes)))
+            .collect(),
+        keys: BTreeMap::from([(name("lab"), key)]),
+        sources: sources
+            .iter()
+            .map(|source| (source.clone(), self::source(dice, source, &nodes)))
+            .collect(),
+        guests: BTreeMap::new(),
+        phases,
+        policy: Policy {
+            copies: dice.one_in(2).then_some(2),
+            media: dice.one_in(2).then_some(2),
+            rpo: dice.one_in(2).then_some(Period(30 * 3_600)),
+            drill_within: dice.one_in(2).then_some(Period(30 * 86_400)),
+            ..Policy::default()
+        },
+        removed: Vec::new(),
+        moved: Vec::new(),
+    }
+}
+
+fn source(dice: &mut Dice<'_>, name: &Name, nodes: &[Name]) -> Source {
+    Source {
+        on: dice.of(nodes).clone(),
+        content: Content::Paths {
+            paths: vec![format!("/data/{name}")],
+            exclude: Vec::new(),
+            one_file_system: false,
+        },
+        declared: Declared::default(),
+    }
+}
+
+fn component(path: &str, uid: u32, mode: u32) -> Component {
+    Component {
+        path: path.to_owned(),
+        kind: ComponentKind::Directory,
+        uid,
+        gid: uid,
+        mode,
+    }
+}
+
+fn path(dice: &mut Dice<'_>, path: &str, there: bool) -> PathFacts {
+    let mut components = vec![component("/", 0, 0o755)];
+    if !dice.one_in(8) {
+        let mode = if dice.one_in(8) { 0o700 } else { 0o755 };
+        components.push(component("/stores", 0, mode));
+    }
+    let whole = there || dice.one_in(3);
+    if whole {
+        let uid = *dice.of(&[34, 0, 1000]);
+        let mode = *dice.of(&[0o750, 0o755, 0o500]);
+        components.push(component(path, uid, mode));
+    }
+    let outcome = match dice.below(12) {
+        11 => Outcome::Denied,
+        10 => Outcome::Timeout,
+        _ if whole => Outcome::Ok,
+        _ => Outcome::Missing,
+    };
+    PathFacts {
+        outcome,
+        components,
+        mount: Some(MountFacts {
+            target: "/".to_owned(),
+            source: "/dev/sda1".to_owned(),
+            fstype: "ext4".to_owned(),
+            device: "8:1".to_owned(),
+            read_only: dice.one_in(12),
+        }),
+        space: (!dice.one_in(4)).then(|| Space {
+            total: ByteSize(1 << 30),
+            free: ByteSize(u64::try_from(dice.below(256)).expect("small") << 22),
+            inodes_total: 1000,
+            inodes_free: 900,
+        }),
+        empty: whole.then(|| !there && dice.one_in(2)),
+    }
+}
+
+fn head(dice: &mut Dice<'_>, source: &Name) -> SnapshotHead {
+    let age = i64::try_from(dice.below(60)).expect("small") * HOUR;
+    SnapshotHead {
+        id: format!("{source}-{age}"),
+        source: source.clone(),
+        writer: String::new(),
+        started: Timestamp(NOW.0 - age),
+        finished: Timestamp(NOW.0 - age),
+        complete: !dice.one_in(5),
+        files: 1,
+        bytes: ByteSize(1 << 20),
+        new_bytes: ByteSize(0),
+        stored_bytes: ByteSize(0),
+        machine: dice.of(&["m0", "m1", ""]).to_string(),
+        skipped: 0,
+    }
+}
+
+fn store(dice: &mut Dice<'_>, topology: &Topology, name: &Name, home: &str) -> DatastoreFacts {
+    if dice.one_in(2) {
+        return DatastoreFacts {
+            foreign_entries: dice.one_in(2).then(|| dice.below(5) as u64),
+            ..DatastoreFacts::default()
+        };
+    }
+    let mut facts = DatastoreFacts {
+        marker: Some(RepositoryMarker {
+            format: 1,
+            id: "r".to_owned(),
+            home: if dice.one_in(8) { "elsewhere" } else { home }.to_owned(),
+            domain: if dice.one_in(8) { "d1" } else { "d0" }.to_owned(),
+        }),
+        foreign_entries: Some(if dice.one_in(4) { 3 } else { 0 }),
+        owner_may_write: dice.one_in(2).then(|| !dice.one_in(4)),
+        ..DatastoreFacts::default()
+    };
+    if dice.one_in(2) {
+        let recorded = topology.phases.iter().filter(|_| dice.one_in(4));
+        facts.managed = Some(Managed {
+            topology: TopologyId("LAB1".to_owned()),
+            object: name.clone(),
+            generation: 1,
+            guard: false,
+            phases: recorded.map(|phase| (phase.name.clone(), NOW)).collect(),
+        });
+    }
+    for source in topology.sources.keys() {
+        let heads: Vec<_> = (0..dice.below(3)).map(|_| head(dice, source)).collect();
+        facts.snapshots.insert(source.clone(), heads);
+    }
+    for (_, job) in topology.jobs() {
+        if let Work::Drill { sources, .. } = &job.work
+            && dice.one_in(2)
+        {
+            facts.proofs.push(Proof {
+                drill: job.name.clone(),
+                source: sources[0].clone(),
+                snapshot: String::new(),
+                at: Timestamp(NOW.0 - i64::try_from(dice.below(1000)).expect("small") * HOUR),
+                passed: !dice.one_in(3),
+                files: 1,
+                bytes: 1,
+                took_ms: 1,
+                problems: vec!["a\u{1b}[2J".to_owned()],
+                mac: String::new(),
+            });
+        }
+    }
+    facts
+}
+
+fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> NodeFacts {
+    let root = dice.one_in(2);
+    let uid = if root { 0 } else { 1000 };
+    let machine = format!("m{number}");
+    let mut facts = NodeFacts {
+        via: "somehow".to_owned(),
+        machine_id: (!dice.one_in(6)).then(|| machine.clone()),
+        arch: if dice.one_in(8) { "aarch64" } else { "x86_64" }.to_owned(),
+        clock: NOW,
+        login: Login {
+            user: "somebody".to_owned(),
+            uid,
+            gid: uid,
+            groups: vec![uid],
+            privileged: root || dice.one_in(2),
+        },
+        state: StateFacts {
+            folder: "/var/lib/bkpctl".to_owned(),
+            binaries: if dice.one_in(2) {
+                vec![BINARY.to_owned()]
+            } else {
+                Vec::new()
+            },
+            registry: dice.one_in(3).then(|| Registry {
+                objects: BTreeMap::from([(
+                    Address::new("datastore", &name("gone")),
+                    "repository".to_owned(),
+                )]),
+            }),
+        },
+        ..NodeFacts::default()
+    };
+    for (store, declared) in &topology.datastores {
+        let Some(place) = declared.first_place().filter(|place| place.node == *on) else {
+            continue;
+        };
+        let seen = self::store(dice, topology, store, &machine);
+        let there = seen.marker.is_some();
+        let seen_path = path(dice, &place.path, there);
+        facts.paths.insert(place.path.clone(), seen_path);
+        facts.datastores.insert(store.clone(), seen);
+    }
+    for (source, declared) in &topology.sources {
+        if declared.on == *on {
+            let bytes = u64::try_from(dice.below(256)).expect("small") << 20;
+            let seen = SourceFacts {
+                bytes: (!dice.one_in(3)).then_some(ByteSize(bytes)),
+                readable: Some(!dice.one_in(6)),
+            };
+            facts.sources.insert(source.clone(), seen);
+        }
+    }
+    facts
+}
+
+fn observed(dice: &mut Dice<'_>, topology: &Topology) -> Observed {
+    let mut observed = Observed {
+        binary: (!dice.one_in(8)).then(|| Binary {
+            hash: BINARY.to_owned(),
+            arch: "x86_64".to_owned(),
+            size: ByteSize(9 << 20),
+        }),
+        ..Observed::default()
+    };
+    let key = match dice.below(4) {
+        0 | 1 => KeyState::Present {
+            domain: "d0".to_owned(),
+            recovery_confirmed: !dice.one_in(4),
+        },
+        2 => KeyState::Missing,
+        _ => KeyState::Unusable("not a key".to_owned()),
+    };
+    observed.keys.insert(name("lab"), key);
+    for (number, node) in topology.nodes.keys().enumerate() {
+        // The first node is the machine bkpctl runs on, which always answers.
+        let state = if number > 0 && dice.one_in(8) {
+            NodeState::Unreachable(Unreachable {
+                kind: UnreachableKind::Connect,
+                message: "timed out".to_owned(),
+            })
+        } else {
+            NodeState::Reached(Box::new(facts(dice, topology, number, node)))
+        };
+        observed.nodes.insert(node.clone(), state);
+    }
+    observed
+}
+
+fn world() -> impl Strategy<Value = (Topology, Observed)> {
+    proptest::collection::vec(any::<u8>(), 0..400).prop_map(|bytes| {
+        let mut dice = Dice(&bytes);
+        let topology = topology(&mut dice);
+        let observed = observed(&mut dice, &topology);
+        (topology, observed)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_is_sound_and_the_same_each_time((topology, observed) in world()) {
+        let first = plan(&topology, &observed, NOW);
+        prop_assert_eq!(lint(&first), Vec::<String>::new());
+        let again = plan(&topology, &observed, NOW);
+        let bytes = |plan| serde_json::to_vec(plan).expect("a plan serialises");
+        prop_assert_eq!(bytes(&first), bytes(&again));
+    }
+
+    #[test]
+    fn nothing_is_left_to_do_after_a_plan((topology, observed) in world()) {
+        let first = plan(&topology, &observed, NOW);
+        let mut after = simulate(&observed, &first);
+        // A phase opens when the one before it was recorded, so each may take a plan more.
+        for _ in 0..topology.phases.len() {
+            after = simulate(&after, &plan(&topology, &after, NOW));
+        }
+        let rest = plan(&topology, &after, NOW);
+        let pending: Vec<_> = rest.pending().map(|action| &action.step).collect();
+        prop_assert!(pending.is_empty(), "{:?}", pending);
+    }
+
+    #[test]
+    fn with_one_phase_a_whole_plan_leaves_an_empty_one((mut topology, observed) in world()) {
+        topology.phases.truncate(1);
+        let first = plan(&topology, &observed, NOW);
+        if first.actions.iter().any(|action| action.deferred.is_some()) {
+            return Ok(());
+        }
+        let rest = plan(&topology, &simulate(&observed, &first), NOW);
+        prop_assert!(rest.is_empty(), "{:?}", rest.actions);
+        let demanded = rest.protection.iter().filter(|copy| copy.newest.is_none());
+        let lacking: Vec<_> = demanded.filter(|copy| copy.state != CopyState::Unknown).collect();
+        prop_assert!(lacking.is_empty() || rest.has_errors(), "{:?}", lacking);
+    }
+
+    #[test]
+    fn nothing_is_done_on_a_node_that_was_not_reached((topology, observed) in world()) {
+        let plan = plan(&topology, &observed, NOW);
+        for action in plan.pending() {
+            let known = topology.nodes.contains_key(&action.node);
+            prop_assert!(!known || observed.reached(action.node.as_str()).is_some());
+        }
+    }
+
+    #[test]
+    fn existing_entries_change_owner_only_behind_a_gate((topology, observed) in world()) {
+        for action in plan(&topology, &observed, NOW).actions {
+            if let Step::SetOwner { recursive: true, .. } = action.step {
+                prop_assert_eq!(action.gate.map(|gate| gate.kind), Some(GateKind::Owner));
+            }
+        }
+    }
+
+    #[test]
+    fn any_plan_can_be_shown((topology, observed) in world(), width in 0_usize..200) {
+        let plan = plan(&topology, &observed, NOW);
+        let style = Style { color: false, width, detail: true, took: None };
+        for text in [render(&plan, &style), render_status(&plan, &style)] {
+            prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+            prop_assert!(text.lines().all(|line| line == line.trim_end()));
+        }
+    }
+}

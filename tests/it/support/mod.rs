@@ -1,0 +1,16 @@
+//! Helpers that several integration tests share.
+
+pub(crate) mod loop_mount;
+pub(crate) mod relay;
+pub(crate) mod sandbox;
+pub(crate) mod sshd;
+pub(crate) mod tree;
+
+/// Says why a test can't run here; whoever runs all tests counts these lines.
+#[expect(
+    clippy::print_stderr,
+    reason = "this is how a test says that it was skipped"
+)]
+pub(crate) fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}

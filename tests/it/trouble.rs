@@ -1,0 +1,144 @@
+//! Each trouble has its own message and exit code, and leaves nothing half-written.
+
+use crate::support::loop_mount::LoopMount;
+use crate::support::sandbox::Sandbox;
+use crate::support::tree::{assert_same, noise};
+
+const KEY: [&str; 2] = ["--key-file", "lab.key"];
+
+fn store(sandbox: &Sandbox, arguments: &[&str]) -> crate::support::sandbox::Ran {
+    let all: Vec<&str> = ["store"]
+        .iter()
+        .chain(arguments)
+        .chain(&KEY)
+        .copied()
+        .collect();
+    sandbox.run(&all)
+}
+
+#[test]
+fn a_full_filesystem_is_said_so_and_shows_no_new_snapshot() {
+    let sandbox = Sandbox::new();
+    let Some(disk) = LoopMount::new(sandbox.path(), "disk", 48) else {
+        return;
+    };
+    std::fs::remove_dir(disk.path().join("lost+found")).expect("an empty folder");
+    sandbox.write("data/small", "fits");
+    store(&sandbox, &["init", "disk"]).exits(0);
+    store(&sandbox, &["backup", "disk", "data"]).exits(0);
+    sandbox.write("data/large", noise(96 << 20, 5));
+    store(&sandbox, &["backup", "disk", "data"])
+        .exits(1)
+        .says("no space left");
+    let list = store(&sandbox, &["snapshots", "disk", "--json"])
+        .exits(0)
+        .stdout;
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(
+        list["snapshots"].as_array().expect("a list").len(),
+        1,
+        "{list}"
+    );
+    store(&sandbox, &["verify", "disk", "--read-data"]).exits(0);
+    store(&sandbox, &["restore", "disk", "latest", "back"]).exits(0);
+    std::fs::remove_file(sandbox.join("data/large")).expect("a file");
+    let small = std::fs::read(sandbox.join("back/small")).expect("it came back");
+    assert_eq!(small, b"fits");
+}
+
+#[test]
+fn a_plan_foretells_that_a_copy_does_not_fit() {
+    let sandbox = Sandbox::new();
+    let Some(disk) = LoopMount::new(sandbox.path(), "disk", 32) else {
+        return;
+    };
+    sandbox.write("data/large", noise(64 << 20, 6));
+    sandbox.write("topology.kdl", topology("disk/store"));
+    sandbox.run(&["plan"]).exits(1).says("free");
+    sandbox.run(&["apply", "--auto-approve"]).exits(1);
+    let packs = disk.path().join("store/packs");
+    let count = std::fs::read_dir(packs).map_or(0, Iterator::count);
+    assert_eq!(count, 0, "nothing was written that could not fit");
+}
+
+#[test]
+fn a_read_only_datastore_is_called_read_only() {
+    let sandbox = Sandbox::new();
+    let Some(disk) = LoopMount::new(sandbox.path(), "disk", 48) else {
+        return;
+    };
+    sandbox.write("data/file", "x");
+    sandbox.write("topology.kdl", topology("disk/store"));
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    disk.remount("ro");
+    sandbox.write("data/file", "y");
+    sandbox.run(&["plan"]).exits(1).says("os error 30");
+    sandbox.run(&["run", "nightly"]).exits(1).says("read-only");
+    disk.remount("rw");
+    sandbox.run(&["run", "nightly"]).exits(0);
+    let to = sandbox.join("back");
+    let to = to.to_str().expect("a plain path");
+    sandbox
+        .run(&["restore", "--source", "data", "--from", "store", "--to", to])
+        .exits(0);
+    assert_same(&sandbox.join("data"), &sandbox.join("back"));
+}
+
+fn topology(store: &str) -> String {
+    format!(
+        r#"
+topology "trouble" id="trouble001"
+node "here" {{ local; agent path="state" }}
+key "lab" {{ file "lab.key"; create }}
+datastore "store" {{ place "here" path="{store}"; keep last=3 }}
+source "data" on="here" {{ path "data" }}
+phase "baseline" {{ backup "nightly" {{ source "data"; to "store"; at "02:00" }} }}
+"#
+    )
+}
+
+#[test]
+fn a_second_apply_at_the_same_time_is_told_who_holds_the_lock() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/file", "x");
+    sandbox.write("topology.kdl", topology("store"));
+    std::fs::create_dir_all(sandbox.join("state/trouble/here")).expect("a folder");
+    let lock = std::fs::File::create(sandbox.join("state/trouble/here/lock")).expect("a lock file");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(7)
+        .says("held by");
+    drop(lock);
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+}
+
+#[test]
+fn hostile_topologies_are_refused_within_a_second_and_never_abort() {
+    let sandbox = Sandbox::new();
+    let inputs = [
+        "{".repeat(1 << 20),
+        "a {\n".repeat(50_000),
+        "/- ".repeat(5_000),
+        "/*".repeat(100_000),
+        "\"".repeat(1 << 20),
+        "(".repeat(1 << 20),
+        "#".repeat(1 << 20),
+        "a ".repeat(400_000),
+        "/- a {\n".repeat(2_000),
+        "\u{0}\u{1b}]0;x\u{7}".to_owned(),
+    ];
+    for (index, input) in inputs.iter().enumerate() {
+        sandbox.write("topology.kdl", input);
+        let start = std::time::Instant::now();
+        let ran = sandbox.run(&["validate"]);
+        let took = start.elapsed();
+        assert_eq!(ran.code, 1, "input {index}: {}{}", ran.stdout, ran.stderr);
+        // The tests' build is not optimised; the release build is far below this.
+        assert!(took.as_secs() < 3, "input {index} took {took:?}");
+        assert!(
+            !ran.stdout.contains('\u{1b}'),
+            "input {index} reached the terminal"
+        );
+    }
+}

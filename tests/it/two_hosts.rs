@@ -1,0 +1,225 @@
+//! Two OpenSSH servers as two machines: a source on one, a datastore on the other.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::support::sandbox::Sandbox;
+use crate::support::skip;
+use crate::support::sshd::{Sshd, SshdOptions, missing};
+use crate::support::tree::{assert_same, each_below, make_tree};
+
+/// A sandbox with two servers, and a topology that says so.
+struct TwoHosts {
+    sandbox: Sandbox,
+    web: Sshd,
+    nas: Sshd,
+}
+
+/// Returns whether a test with service users can run here, and says why if it can't.
+fn runnable() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can serve a datastore as uid 34");
+        return false;
+    }
+    !missing()
+}
+
+impl TwoHosts {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let start = |name: &str| Sshd::start(&sandbox.join(name), &SshdOptions::default());
+        let (web, nas) = (start("web"), start("nas"));
+        let two = Self { sandbox, web, nas };
+        let topology = two.topology(two.nas.host_key());
+        two.sandbox.write("topology.kdl", topology);
+        fs::create_dir(two.sandbox.join("data")).expect("a folder");
+        make_tree(&two.sandbox.join("data"));
+        // The incident: the folder is there and belongs to root.
+        fs::create_dir(two.sandbox.join("tank")).expect("a folder");
+        fs::create_dir(two.sandbox.join("tank/pbs")).expect("a folder");
+        two
+    }
+
+    fn topology(&self, nas_key: &str) -> String {
+        let node = |name: &str, sshd: &Sshd, key: &str| {
+            format!(
+                "node \"{name}\" {{\n    ssh \"root@{}\" port={} {{ host-key \"{key}\"; identity-file \"{}\" }}\n    agent path=\"{}\"\n}}\n",
+                sshd.address().ip(),
+                sshd.address().port(),
+                sshd.identity().display(),
+                self.sandbox.join(&format!("state-{name}")).display(),
+            )
+        };
+        format!(
+            r#"topology "two" id="twohosts01"
+service-user "backup" uid=34 gid=34
+{}{}node "here" {{ local; agent path="state-here" }}
+key "lab" {{ file "lab.key"; create }}
+datastore "primary" {{ place "nas" path="{}"; owner "backup" mode="0750"; keep last=3 }}
+source "data" on="web" {{ path "{}" }}
+phase "baseline" {{
+    backup "nightly" {{ source "data"; to "primary"; at "02:00" }}
+    drill "proof" {{ source "data"; from "primary"; on "here"; every "7d" }}
+}}
+policy {{ copies 1; rpo "26h"; drill-within "30d" }}
+"#,
+            node("web", &self.web, self.web.host_key()),
+            node("nas", &self.nas, nas_key),
+            self.sandbox.join("tank/pbs").display(),
+            self.sandbox.join("data").display(),
+        )
+    }
+
+    fn foreign_files(&self) -> Vec<String> {
+        let mut foreign = Vec::new();
+        each_below(&self.sandbox.join("tank/pbs"), &mut |path, meta| {
+            if (meta.uid(), meta.gid()) != (34, 34) {
+                foreign.push(format!("{} {}:{}", path.display(), meta.uid(), meta.gid()));
+            }
+        });
+        foreign
+    }
+}
+
+#[test]
+fn the_plan_foretells_error_13_and_the_apply_mends_it() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    two.sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(2)
+        .says("Permission denied (os error 13)")
+        .says("34");
+    two.sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(0)
+        .says("protected");
+    assert_eq!(two.foreign_files(), Vec::<String>::new());
+    two.sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(0)
+        .says("In sync");
+    let to = two.sandbox.join("back");
+    let arguments = [
+        "restore",
+        "--source",
+        "data",
+        "--from",
+        "primary",
+        "--to",
+        to.to_str().expect("a path"),
+    ];
+    two.sandbox.run(&arguments).exits(0);
+    assert_same(&two.sandbox.join("data"), &to);
+}
+
+#[test]
+fn after_a_file_changed_only_its_chunks_travel() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    two.sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    let run = || {
+        let json = two
+            .sandbox
+            .run(&["run", "nightly", "--json"])
+            .exits(0)
+            .stdout;
+        serde_json::from_str::<serde_json::Value>(&json).expect("JSON")
+    };
+    let puts = |report: &serde_json::Value, folder: &str| {
+        report["copies"][0]["store_calls"][format!("put {folder}")]
+            .as_u64()
+            .unwrap_or(0)
+    };
+    let unchanged = run();
+    assert_eq!(puts(&unchanged, "packs"), 0, "{unchanged}");
+    assert_eq!(unchanged["copies"][0]["new_bytes"], 0, "{unchanged}");
+    two.sandbox.write("data/a/small-00", "one changed line\n");
+    let changed = run();
+    assert_eq!(puts(&changed, "packs"), 1, "{changed}");
+    // The large file, the sparse one and everything else stayed where they were.
+    assert!(
+        changed["copies"][0]["new_bytes"].as_u64().expect("bytes") < 1 << 20,
+        "{changed}"
+    );
+    assert_eq!(two.foreign_files(), Vec::<String>::new());
+}
+
+#[test]
+fn a_changed_host_key_keeps_a_node_out_and_says_which_key_was_shown() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    let wrong = two.topology(two.web.host_key());
+    two.sandbox.write("topology.kdl", wrong);
+    two.sandbox
+        .run(&["plan"])
+        .exits(3)
+        .says("host key")
+        .says("SHA256:");
+    two.sandbox.run(&["apply", "--auto-approve"]).exits(3);
+    assert_eq!(
+        fs::read_dir(two.sandbox.join("tank/pbs"))
+            .expect("a folder")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn an_absent_node_defers_what_depends_on_it() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    let text = fs::read_to_string(two.sandbox.join("topology.kdl")).expect("a topology");
+    let port = format!("port={}", two.nas.address().port());
+    two.sandbox
+        .write("topology.kdl", text.replace(&port, "port=1"));
+    two.sandbox
+        .run(&["plan"])
+        .exits(3)
+        .says("nas")
+        .says("refused");
+}
+
+#[test]
+fn an_apply_over_ssh_that_was_killed_is_finished_by_the_next_one() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    for n in 0..16 {
+        let bytes = crate::support::tree::noise(4 << 20, n + 7);
+        two.sandbox.write(&format!("data/more/{n}"), bytes);
+    }
+    for wait_ms in [300, 900, 1800, 2600] {
+        let mut child = two.sandbox.spawn(&["apply", "--auto-approve"]);
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+    two.sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(0)
+        .says("protected");
+    two.sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
+    assert_eq!(two.foreign_files(), Vec::<String>::new());
+    let store = two.sandbox.join("tank/pbs");
+    let store = store.to_str().expect("a plain path");
+    two.sandbox
+        .run(&[
+            "store",
+            "verify",
+            store,
+            "--read-data",
+            "--key-file",
+            "lab.key",
+        ])
+        .exits(0);
+}
