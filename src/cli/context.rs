@@ -14,7 +14,7 @@ use crate::model::{Observed, Timestamp, Topology};
 use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
 use crate::run::fleet::{Connect, Fleet, transport};
-use crate::run::{here, keys};
+use crate::run::{drill, here, keys};
 
 /// How this run prints.
 #[derive(Debug, Clone)]
@@ -143,6 +143,7 @@ impl Again {
             &now,
             &ObserveOptions::default(),
         );
+        drill::drop_forged(&self.topology, &mut observed);
         observed.keys = keys::look(&self.topology);
         observed.binary = here::binary(self.connect.agent_binary.as_deref())
             .map(Some)

@@ -15,8 +15,9 @@ use crate::engine::env::Env;
 use crate::engine::store::{Folder, Store, StoreName};
 use crate::engine::{Access, CompareOptions, OpenSnapshot, Repository, compare, hex};
 use crate::model::markers::Proof;
+use crate::model::observed::NodeState;
 use crate::model::topology::{Reach, Work};
-use crate::model::{Name, Timestamp, Topology};
+use crate::model::{Name, Observed, Timestamp, Topology};
 use crate::run::backup::{Tell, ask_agent, reading_key};
 use crate::run::fleet::{Fleet, Rights};
 use crate::run::job::{DrillJob, DrillReport, KeyMaterial, Progress};
@@ -292,9 +293,26 @@ fn mac(key: &ReadingKey, proof: &Proof) -> String {
 }
 
 /// Returns whether a proof was written by a holder of the reading key.
-pub fn is_authentic(key: &ReadingKey, proof: &Proof) -> bool {
+fn is_authentic(key: &ReadingKey, proof: &Proof) -> bool {
     // Both sides are known to whoever could measure the time, so no constant time is needed.
     mac(key, proof) == proof.mac
+}
+
+/// Leaves out every proof that no holder of the reading key wrote, where the key is at hand.
+///
+/// Whoever can write into a datastore could otherwise claim that its copies were proven.
+pub fn drop_forged(topology: &Topology, observed: &mut Observed) {
+    for state in observed.nodes.values_mut() {
+        let NodeState::Reached(facts) = state else {
+            continue;
+        };
+        for (name, seen) in &mut facts.datastores {
+            let key = topology.datastores.get(name).map(|declared| &declared.key);
+            if let Some(key) = key.and_then(|key| keys::read(topology, key).ok()) {
+                seen.proofs.retain(|proof| is_authentic(&key, proof));
+            }
+        }
+    }
 }
 
 /// Returns the node that a drill runs on: the declared one, else the machine bkpctl runs on.
@@ -311,4 +329,51 @@ pub fn place(topology: &Topology, on: Option<&Name>) -> Name {
                 .map(|(name, _)| name.clone())
         })
         .unwrap_or_else(|| Name::new(CONTROLLER).expect("the word is a name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_counts_only_as_its_writer_left_it() {
+        let key = ReadingKey::from_seed(&[3; 32]);
+        let name = |text: &str| Name::new(text).expect("a name");
+        let mut proof = Proof {
+            drill: name("proof"),
+            source: name("etc"),
+            snapshot: "ab".to_owned(),
+            at: Timestamp(5),
+            passed: false,
+            files: 1,
+            bytes: 2,
+            took_ms: 3,
+            problems: vec!["etc/fstab: other content".to_owned()],
+            mac: String::new(),
+        };
+        proof.mac = mac(&key, &proof);
+        assert!(is_authentic(&key, &proof));
+        let forged = Proof {
+            passed: true,
+            ..proof.clone()
+        };
+        assert!(!is_authentic(&key, &forged));
+        assert!(!is_authentic(&ReadingKey::from_seed(&[4; 32]), &proof));
+    }
+
+    #[test]
+    fn what_a_killed_drill_left_is_removed_and_what_a_living_one_uses_is_not() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let alive = Scratch::new(parent.path()).expect("a scratch folder");
+        let dead = parent.path().join(format!("{FOLDER_PREFIX}0123"));
+        fs::create_dir(&dead).expect("a folder");
+        fs::write(dead.join("lock"), "").expect("a lock");
+        let foreign = parent.path().join(format!("{FOLDER_PREFIX}mine"));
+        fs::create_dir(&foreign).expect("a folder");
+        remove_leftovers(parent.path());
+        assert!(alive.path.exists() && foreign.exists() && !dead.exists());
+        let path = alive.path.clone();
+        drop(alive);
+        assert!(!path.exists());
+    }
 }

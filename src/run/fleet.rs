@@ -276,10 +276,7 @@ impl Fleet {
         })?;
         let facts = self.facts(&place.node)?;
         let reserve = datastore.reserve.map(|amount| amount.to_string());
-        let is_owner = datastore
-            .owner
-            .as_ref()
-            .is_none_or(|owner| owner.uid == here::effective_uid());
+        let is_owner = datastore.owner.as_ref().is_none_or(here::is_us);
         if self.topology.is_local(&place.node) && is_owner {
             return if create {
                 here::create_directory(&place.path, datastore.reserve)

@@ -8,6 +8,7 @@ use crate::engine::disk::{Disk, RealDisk};
 use crate::engine::env::Env;
 use crate::engine::store::{Dir, DirOptions, Store};
 use crate::model::observed::Binary;
+use crate::model::topology::Owner;
 use crate::model::{Amount, ByteSize};
 use crate::run::message::Fault;
 use crate::run::reserve::Reserved;
@@ -24,6 +25,13 @@ const ELF_MACHINES: [(u16, &str); 4] = [
 /// Returns the numeric user that this process acts as.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// Returns whether what this process makes belongs to that owner.
+pub fn is_us(owner: &Owner) -> bool {
+    let group = rustix::process::getegid().as_raw();
+    // Root could make files of any group, so its own must be the right one.
+    owner.uid == effective_uid() && (owner.uid != 0 || owner.gid == group)
 }
 
 /// Returns this machine's identity, or its host name where it has none.

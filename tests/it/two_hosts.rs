@@ -223,3 +223,44 @@ fn an_apply_over_ssh_that_was_killed_is_finished_by_the_next_one() {
         ])
         .exits(0);
 }
+
+#[test]
+fn a_drill_on_a_reader_elsewhere_proves_and_leaves_nothing_there() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    let scratch = two.sandbox.join("scratch-web");
+    fs::create_dir(&scratch).expect("a folder");
+    let reader = format!("reader\n    scratch \"{}\"\n    agent", scratch.display());
+    let topology = two
+        .topology(two.nas.host_key())
+        .replacen("agent", &reader, 1)
+        .replace("on \"here\"", "on \"web\"");
+    two.sandbox.write("topology.kdl", topology);
+    two.sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(0)
+        .says("restored and compared");
+    let left = fs::read_dir(&scratch).expect("the scratch folder").count();
+    assert_eq!(left, 0, "a drill leaves nothing behind");
+    two.sandbox.run(&["status"]).exits(0).says("restored");
+}
+
+#[test]
+fn a_source_here_is_copied_to_a_datastore_elsewhere() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    let topology = two
+        .topology(two.nas.host_key())
+        .replace("source \"data\" on=\"web\"", "source \"data\" on=\"here\"");
+    two.sandbox.write("topology.kdl", topology);
+    two.sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(0)
+        .says("protected");
+    assert_eq!(two.foreign_files(), Vec::<String>::new());
+    two.sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
+}
