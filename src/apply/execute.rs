@@ -27,14 +27,19 @@ pub fn apply(plan: &Plan, fleet: &Fleet, observer: &dyn Observer, cancel: &Cance
             action,
             fleet,
         };
-        if entry.comes_before_the_agent() {
-            let result = carry_out(action, fleet, observer, cancel);
-            entry.write(&result)?;
-            return result;
+        if !entry.comes_before_the_agent() {
+            entry.line("begin", None)?;
         }
-        entry.write_begin()?;
         let result = carry_out(action, fleet, observer, cancel);
-        entry.write(&result)?;
+        let written = match &result {
+            Ok(words) => entry.line("done", Some(words)),
+            Err(fault) => entry.line("failed", Some(&fault.message)),
+        };
+        // What was done is done, also where it could not be written down.
+        if let Err(fault) = written {
+            let words = format!("the journal could not be written: {}", fault.message);
+            observer.note(&action.node, &words);
+        }
         result
     })
 }
@@ -106,10 +111,8 @@ fn carry_out(
             source, datastore, ..
         } => {
             let report = backup::backup(fleet, source, datastore, &progress, cancel)?;
-            for problem in &report.problems {
-                observer.note(node, problem);
-            }
-            Ok(backup::words(&report))
+            // What needs a complete copy must not go on with this one.
+            backup::incomplete(&report).map_or_else(|| Ok(backup::words(&report)), Err)
         }
         Step::Sync {
             from, to, sources, ..
@@ -164,21 +167,6 @@ impl Entry<'_> {
     /// Returns whether the action makes the journal possible in the first place.
     fn comes_before_the_agent(&self) -> bool {
         matches!(self.action.step, Step::PlaceBinary { .. })
-    }
-
-    fn write_begin(&self) -> Result<(), Fault> {
-        self.line("begin", None)
-    }
-
-    fn write(&self, result: &Result<String, Fault>) -> Result<(), Fault> {
-        match result {
-            Ok(words) => self.line("done", Some(words)),
-            // The action's own failure matters more than a journal that can't be reached.
-            Err(fault) => {
-                drop(self.line("failed", Some(&fault.message)));
-                Ok(())
-            }
-        }
     }
 
     fn line(&self, event: &str, words: Option<&str>) -> Result<(), Fault> {

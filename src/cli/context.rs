@@ -76,15 +76,12 @@ impl Context {
         }
     }
 
-    /// Prints a result on standard output; a closed pipe ends the program quietly.
+    /// Prints a result on standard output.
+    ///
+    /// Whoever reads it may stop reading; the work and its exit code go on all the same.
     pub fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        if writeln!(out, "{}", text.trim_end_matches('\n'))
-            .and_then(|()| out.flush())
-            .is_err()
-        {
-            std::process::exit(0);
-        }
+        let _ = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
     }
 
     /// Prints a warning on standard error, unless only results are wanted.

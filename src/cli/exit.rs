@@ -69,6 +69,22 @@ impl Failure {
         }
     }
 
+    /// Says that nothing of a kind has that name, and which names there are.
+    pub fn unknown<'a, N: fmt::Display + 'a>(
+        kind: &str,
+        name: &str,
+        declared: impl IntoIterator<Item = &'a N>,
+    ) -> Self {
+        let names: Vec<String> = declared.into_iter().map(ToString::to_string).collect();
+        let known = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        Self::new(format!("no {kind} is called {name:?}"))
+            .help(format!("the topology declares: {known}"))
+    }
+
     /// Sets the exit code.
     #[must_use]
     pub fn exit(mut self, exit: Exit) -> Self {

@@ -28,6 +28,11 @@ fn of<'a, 'd>(
         .filter(move |proof| proof.drill == drill && proof.source == source)
 }
 
+/// Returns whether the newest try did not pass.
+fn last_failed(world: World<'_>, demand: &ProofDemand<'_>) -> bool {
+    of(world, demand).max_by_key(|proof| proof.at).is_some_and(|proof| !proof.passed)
+}
+
 /// Judges a demanded proof as it is now.
 pub(super) fn proof(world: World<'_>, demand: &ProofDemand<'_>, open: bool) -> ProofState {
     let passed = passed(world, demand);
@@ -39,6 +44,8 @@ pub(super) fn proof(world: World<'_>, demand: &ProofDemand<'_>, open: bool) -> P
     } else {
         match (age, demand.within) {
             (None, _) => CopyState::Missing,
+            // An older pass says nothing once a newer try did not agree.
+            (Some(_), _) if last_failed(world, demand) => CopyState::Late,
             (Some(age), Some(within)) if age > within => CopyState::Late,
             _ => CopyState::Fresh,
         }

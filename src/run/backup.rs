@@ -17,7 +17,7 @@ use crate::run::Cancel;
 use crate::run::fleet::{Fleet, Rights};
 use crate::run::job::{BackupJob, BackupReport, KeyMaterial, Progress};
 use crate::run::keys;
-use crate::run::message::{Call, Event, Fault, Reply};
+use crate::run::message::{Call, Event, Fault, FaultKind, Reply};
 use crate::run::meter::Meter;
 use crate::run::peer::{Handler, Peer};
 use crate::run::serve::StoreServer;
@@ -201,7 +201,9 @@ pub(super) fn ask_agent(
     loop {
         if cancel.is_cancelled() && !stopping {
             stopping = true;
-            drop(link.peer().ask(Call::Stop, &[]));
+            // A peer that no longer answers must not keep us from noticing that.
+            let peer = Arc::clone(link.peer());
+            std::thread::spawn(move || drop(peer.ask(Call::Stop, &[])));
         }
         while let Ok(progress) = progress.try_recv() {
             tell(progress);
@@ -271,6 +273,26 @@ pub fn words(report: &BackupReport) -> String {
         let _ = write!(words, ", {} could not be read", report.skipped);
     }
     words
+}
+
+/// Returns what to say where a snapshot was made and something is missing from it.
+pub fn incomplete(report: &BackupReport) -> Option<Fault> {
+    let missing = report.skipped;
+    let more = missing.saturating_sub(report.problems.len() as u64);
+    let rest = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
+    (missing > 0).then(|| {
+        Fault::new(
+            FaultKind::Incomplete,
+            format!(
+                "the snapshot is there and is not complete, {missing} could not be read: {}{rest}",
+                report.problems.join("; ")
+            ),
+        )
+    })
 }
 
 /// Returns the reading key that key material holds.

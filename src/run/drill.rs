@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use crate::engine::crypto::ReadingKey;
 use crate::engine::env::Env;
 use crate::engine::store::{Folder, Store, StoreName};
-use crate::engine::{Access, CompareOptions, OpenSnapshot, Repository, compare, hex};
+use crate::engine::{Access, CompareOptions, OpenSnapshot, Repository, Snapshot, compare, hex};
 use crate::model::markers::Proof;
 use crate::model::observed::NodeState;
 use crate::model::topology::{Reach, Work};
@@ -23,7 +23,7 @@ use crate::run::fleet::{Fleet, Rights};
 use crate::run::job::{DrillJob, DrillReport, KeyMaterial, Progress};
 use crate::run::message::{Call, Fault, FaultKind, Reply};
 use crate::run::meter::Meter;
-use crate::run::restore::{newest, restore_snapshot};
+use crate::run::restore::{failures, newest, restore_opened};
 use crate::run::store_call::Allowed;
 use crate::run::{Cancel, here, keys};
 
@@ -117,15 +117,18 @@ pub fn drill(
 }
 
 /// Restores the newest complete snapshot of a source to a scratch folder, compares, removes.
+///
+/// A snapshot that can't be restored is a drill that did not pass, and the report says so;
+/// an error means that nothing can be said about the snapshot.
 pub fn prove(
     store: Arc<dyn Store>,
     job: &DrillJob,
     tell: Tell<'_>,
     cancel: &Cancel,
 ) -> Result<DrillReport, Fault> {
-    let engine = |error| Fault::engine(&error);
     let access = Access::Reader(reading_key(&job.reader)?);
-    let repository = Repository::open(store, Env::system(), access).map_err(engine)?;
+    let repository =
+        Repository::open(store, Env::system(), access).map_err(|error| Fault::engine(&error))?;
     let snapshot = newest(&repository, &job.source, None)?;
     let parent = job
         .scratch
@@ -133,33 +136,55 @@ pub fn prove(
         .map_or_else(std::env::temp_dir, PathBuf::from);
     remove_leftovers(&parent);
     let scratch = Scratch::new(&parent)?;
+    let mut report = DrillReport {
+        snapshot: snapshot.clear.id.clone(),
+        files: 0,
+        bytes: 0,
+        problems: Vec::new(),
+    };
     let target = scratch.path.join("restored");
-    restore_snapshot(&repository, &snapshot, &target, &[], tell, cancel)?;
-    let opened = OpenSnapshot::open(&repository, &snapshot).map_err(engine)?;
+    match examine(&repository, &snapshot, &target, &mut report, tell, cancel) {
+        Ok(()) => report.problems.extend(judge(&job.command, &target)?),
+        Err(fault) if fault.kind == FaultKind::Engine => report.problems.push(fault.message),
+        Err(fault) => return Err(fault),
+    }
+    Ok(report)
+}
+
+/// Restores a snapshot and compares what came back with what it says.
+fn examine(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    target: &Path,
+    report: &mut DrillReport,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<(), Fault> {
+    let engine = |error| Fault::engine(&error);
+    let opened = OpenSnapshot::open(repository, snapshot).map_err(engine)?;
+    let restored = restore_opened(&opened, target, Vec::new(), tell, cancel)?;
+    report.problems.extend(failures(&restored));
     let silent = |_: Progress| {};
     let meter = Meter::new(&silent, None);
     let options = CompareOptions {
         ignore_owners: here::effective_uid() != 0,
     };
-    let found = compare(&opened, &target, options, &meter, cancel).map_err(engine)?;
+    let found = compare(&opened, target, options, &meter, cancel).map_err(engine)?;
+    report.files = found.compared;
+    report.bytes = found.bytes;
     let entries = found.entries.iter().map(ToString::to_string);
     let content = found
         .content
         .iter()
         .map(|path| format!("{path}: other content"));
-    let mut problems: Vec<String> = entries.chain(content).take(PROBLEMS_MAX).collect();
-    if found.total > problems.len() as u64 {
-        problems.push(format!("{} differences in all", found.total));
+    report.problems.extend(entries.chain(content));
+    if report.problems.len() > PROBLEMS_MAX {
+        report.problems.truncate(PROBLEMS_MAX);
+        report
+            .problems
+            .push(format!("{} differences in all", found.total));
     }
-    if let Some(problem) = judge(&job.command, &target)? {
-        problems.push(problem);
-    }
-    Ok(DrillReport {
-        snapshot: snapshot.clear.id.clone(),
-        files: found.compared,
-        bytes: found.bytes,
-        problems,
-    })
+    Ok(())
 }
 
 /// Runs the drill's own program in the restored folder; its complaint is a problem.

@@ -307,7 +307,7 @@ impl Fleet {
             arguments.push("--create");
         }
         // Root is needed only to become somebody else.
-        let as_root = owner.0 != facts.login.uid;
+        let as_root = owner != (facts.login.uid, facts.login.gid);
         let link = self.start(&place.node, &arguments, as_root, Arc::new(OnlyAsks))?;
         Ok(Arc::new(remote_store::RemoteStore::serving(link)))
     }

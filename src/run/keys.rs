@@ -45,7 +45,9 @@ fn state(topology: &Topology, name: &Name) -> KeyState {
     match read_file(&file) {
         Ok(Some(key)) => KeyState::Present {
             domain: key.domain().to_string(),
-            recovery_confirmed: confirmation(&file).exists(),
+            // The note names its key: one about an earlier key says nothing about this one.
+            recovery_confirmed: fs::read_to_string(confirmation(&file))
+                .is_ok_and(|noted| noted.trim() == key.domain().to_string()),
         },
         Ok(None) => KeyState::Missing,
         Err(fault) => KeyState::Unusable(fault.message),
@@ -57,7 +59,8 @@ pub fn read(topology: &Topology, name: &str) -> Result<ReadingKey, Fault> {
     let file = path(topology, name)?;
     read_file(&file)?.ok_or_else(|| {
         Fault::refused(format!(
-            "there is no reading key at {}; make it with: bkpctl key new {name}",
+            "there is no reading key at {}; what was sealed for it opens with nothing else: put the file back from its copy, or make it from the recovery sheet with: bkpctl key recover CODE-FILE {}",
+            file.display(),
             file.display()
         ))
     })
@@ -151,6 +154,11 @@ pub fn confirm(topology: &Topology, name: &str, code: &str) -> Result<(), Fault>
     let file = confirmation(&path(topology, name)?);
     super::node::replace_file(&file, format!("{}\n", key.domain()).as_bytes(), 0o600)
         .map_err(|e| Fault::io(&format!("write {}", file.display()), &e))
+}
+
+/// Returns the note about an earlier key's sheet, if a key of this file was in use before.
+pub fn trace_of_earlier(file: &Path) -> Option<PathBuf> {
+    Some(confirmation(file)).filter(|note| note.exists())
 }
 
 /// Returns the file beside a key that says that its sheet was confirmed.

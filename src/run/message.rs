@@ -80,6 +80,8 @@ pub enum FaultKind {
     Stopped,
     /// A full disk or quota, or the reserve.
     NoSpace,
+    /// A snapshot was made, and something is missing from it.
+    Incomplete,
     /// The engine failed.
     Engine,
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread;
@@ -182,8 +183,12 @@ fn spawn_heart(peer: &Arc<Peer>) {
                 peer.close();
                 return;
             }
-            // A failed beat shows as a failed read or call; nothing to do here.
-            drop(peer.send(&Head::Beat, &[]));
+            // Whoever is writing now is sign of life enough, and must not block this thread:
+            // it is the one that notices a peer that no longer reads.
+            if let Ok(mut writer) = peer.writer.try_lock() {
+                // A failed beat shows as a failed read or call; nothing to do here.
+                drop(write_frame(&mut *writer, &Head::Beat, &[]));
+            }
         }
     });
 }
@@ -220,12 +225,7 @@ fn read_all(
         let (jobs, peer, handler) = (jobs.clone(), Arc::clone(peer), Arc::clone(handler));
         thread::spawn(move || {
             for (id, call, body) in jobs {
-                let (result, body) = match handler.call(&peer, call, body) {
-                    Ok((reply, body)) => (Ok(reply), body),
-                    Err(fault) => (Err(fault), Vec::new()),
-                };
-                // If the answer can't be sent, the reader notices that the peer is gone.
-                drop(peer.send(&Head::Reply { id, result }, &body));
+                peer.answer(handler.as_ref(), id, call, body);
             }
         });
     }
@@ -242,13 +242,7 @@ fn read_all(
             Head::Call { id, call } if call.waits() => {
                 let (peer, handler) = (Arc::clone(peer), Arc::clone(handler));
                 // Long work must not occupy the workers that its own calls back need.
-                thread::spawn(move || {
-                    let (result, body) = match handler.call(&peer, *call, body) {
-                        Ok((reply, body)) => (Ok(reply), body),
-                        Err(fault) => (Err(fault), Vec::new()),
-                    };
-                    drop(peer.send(&Head::Reply { id, result }, &body));
-                });
+                thread::spawn(move || peer.answer(handler.as_ref(), id, *call, body));
             }
             Head::Call { id, call } => {
                 if queue.send((id, *call, body)).is_err() {
@@ -321,6 +315,23 @@ impl Peer {
         self.closed.store(true, Ordering::Release);
         lock(&self.waiting).clear();
         *lock(&self.writer) = Box::new(io::sink());
+    }
+
+    /// Carries a call of the other end out and sends the answer, whatever happens.
+    fn answer(self: &Arc<Self>, handler: &dyn Handler, id: u64, call: Call, body: Vec<u8>) {
+        // A bug in a handler must not leave the other end waiting for ever.
+        let outcome = catch_unwind(AssertUnwindSafe(|| handler.call(self, call, body)))
+            .unwrap_or_else(|_| {
+                Err(Fault::refused(
+                    "bkpctl itself failed here; please report it",
+                ))
+            });
+        let (result, body) = match outcome {
+            Ok((reply, body)) => (Ok(reply), body),
+            Err(fault) => (Err(fault), Vec::new()),
+        };
+        // If the answer can't be sent, the reader notices that the peer is gone.
+        drop(self.send(&Head::Reply { id, result }, &body));
     }
 
     fn send(&self, head: &Head, body: &[u8]) -> Result<(), Fault> {

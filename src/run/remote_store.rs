@@ -167,6 +167,7 @@ mod tests {
     use crate::engine::store::{Memory, conformance};
     use crate::run::peer::{Conversation, Handler, OnlyAsks, converse};
     use crate::run::serve::StoreServer;
+    use crate::run::message::Fault;
     use crate::run::store_call::Allowed;
 
     fn end(stream: &UnixStream, handler: Arc<dyn Handler>) -> Conversation {
@@ -231,5 +232,28 @@ mod tests {
             Err(StoreError::Denied { .. })
         ));
         assert!(matches!(store.get(&name), Err(StoreError::NotFound { .. })));
+    }
+
+    struct Fails;
+
+    impl Handler for Fails {
+        fn call(&self, _: &Arc<Peer>, _: Call, _: Vec<u8>) -> Result<(Reply, Vec<u8>), Fault> {
+            panic!("a bug");
+        }
+    }
+
+    #[test]
+    fn a_bug_at_the_other_end_is_an_answer_and_not_silence() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let server = std::thread::spawn(move || drop(end(&theirs, Arc::new(Fails)).wait()));
+        let asking = end(&ours, Arc::new(OnlyAsks));
+        let store = RemoteStore::over(Arc::clone(&asking.peer));
+        // More often than there are threads that answer.
+        for _ in 0..10 {
+            assert!(matches!(store.list(Folder::Index), Err(StoreError::Denied { .. })));
+        }
+        asking.peer.close();
+        ours.shutdown(std::net::Shutdown::Both).expect("the end");
+        server.join().expect("it ends");
     }
 }

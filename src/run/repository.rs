@@ -10,7 +10,7 @@ use crate::model::snapshot::SnapshotHead;
 use crate::model::{ByteSize, Name, Timestamp};
 use crate::run::fleet::{Fleet, Rights};
 use crate::run::keys;
-use crate::run::message::{Fault, FaultKind};
+use crate::run::message::Fault;
 
 /// Makes a datastore's repository, sealed for its declared key.
 pub fn create(fleet: &Fleet, name: &Name) -> Result<String, Fault> {
@@ -57,22 +57,36 @@ pub fn write_managed(fleet: &Fleet, name: &Name, managed: &Managed) -> Result<St
     ))
 }
 
-/// Lists the snapshots of a datastore, oldest first; manifests that make no sense are an error.
-pub fn snapshots(fleet: &Fleet, name: &Name) -> Result<Vec<SnapshotHead>, Fault> {
+/// What a listing of a datastore's snapshots found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The snapshots, by source and time.
+    pub heads: Vec<SnapshotHead>,
+    /// Manifests that make no sense, with the reason.
+    pub damaged: Vec<String>,
+}
+
+/// Lists the snapshots of a datastore.
+pub fn snapshots(fleet: &Fleet, name: &Name) -> Result<Listing, Fault> {
     let store = fleet.store(name, Rights::Get)?;
     let key = keys::read(&fleet.topology, &fleet.datastore(name)?.key).ok();
-    let access = key.map_or(Access::Keyless, Access::Reader);
-    let repository = open(store, access)?;
+    let repository = open(store, key.map_or(Access::Keyless, Access::Reader))?;
     let listed = repository
         .snapshots(None)
         .map_err(|error| Fault::engine(&error))?;
-    if let Some((damaged, reason)) = listed.damaged.first() {
-        return Err(Fault::new(
-            FaultKind::Engine,
-            format!("{damaged} in datastore {name} is damaged: {reason}"),
-        ));
+    let mut listing = Listing::default();
+    for snapshot in &listed.found {
+        match head(snapshot) {
+            Ok(head) => listing.heads.push(head),
+            Err(fault) => listing
+                .damaged
+                .push(format!("{}: {}", snapshot.name, fault.message)),
+        }
     }
-    listed.found.iter().map(head).collect()
+    for (manifest, reason) in &listed.damaged {
+        listing.damaged.push(format!("{manifest}: {reason}"));
+    }
+    Ok(listing)
 }
 
 /// Opens a repository.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::engine::files::RelPath;
-use crate::engine::{Access, OpenSnapshot, Repository, RestoreOptions, Snapshot};
+use crate::engine::{Access, OpenSnapshot, Repository, RestoreOptions, RestoreReport, Snapshot};
 use crate::model::Timestamp;
 use crate::run::Cancel;
 use crate::run::backup::Tell;
@@ -74,23 +74,16 @@ pub fn restore_snapshot(
     tell: Tell<'_>,
     cancel: &Cancel,
 ) -> Result<Restored, Fault> {
-    let engine = |error| Fault::engine(&error);
-    let opened = OpenSnapshot::open(repository, snapshot).map_err(engine)?;
-    let options = RestoreOptions {
-        paths: paths
-            .iter()
-            .map(|path| inner_path(path))
-            .collect::<Result<_, _>>()?,
-        ..RestoreOptions::default()
-    };
-    let meter = Meter::new(tell, None);
-    let report = crate::engine::restore(&opened, to, &options, &meter, cancel).map_err(engine)?;
+    let opened = OpenSnapshot::open(repository, snapshot).map_err(|error| Fault::engine(&error))?;
+    let paths = paths
+        .iter()
+        .map(|path| inner_path(path))
+        .collect::<Result<_, _>>()?;
+    let report = restore_opened(&opened, to, paths, tell, cancel)?;
     if !report.is_whole() {
-        let named: Vec<String> = report
-            .failed
-            .iter()
-            .take(PROBLEMS_MAX)
-            .map(|(path, why)| format!("\n  {path}: {why}"))
+        let named: Vec<String> = failures(&report)
+            .into_iter()
+            .map(|failure| format!("\n  {failure}"))
             .collect();
         return Err(Fault::new(
             FaultKind::Engine,
@@ -110,6 +103,29 @@ pub fn restore_snapshot(
         bytes: report.bytes,
         notes: notes.map(ToString::to_string).collect(),
     })
+}
+
+/// Restores an opened snapshot; the report tells which files could not be had.
+pub(super) fn restore_opened(
+    opened: &OpenSnapshot,
+    to: &Path,
+    paths: Vec<RelPath>,
+    tell: Tell<'_>,
+    cancel: &Cancel,
+) -> Result<RestoreReport, Fault> {
+    let options = RestoreOptions {
+        paths,
+        ..RestoreOptions::default()
+    };
+    let meter = Meter::new(tell, None);
+    crate::engine::restore(opened, to, &options, &meter, cancel)
+        .map_err(|error| Fault::engine(&error))
+}
+
+/// Names some of the files that could not be restored, with the reason.
+pub(super) fn failures(report: &RestoreReport) -> Vec<String> {
+    let named = report.failed.iter().take(PROBLEMS_MAX);
+    named.map(|(path, why)| format!("{path}: {why}")).collect()
 }
 
 /// Turns a path as people write it into one inside a snapshot.

@@ -1,12 +1,16 @@
 //! Each trouble has its own message and exit code, and leaves nothing half-written.
 
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::process::CommandExt;
+
 use crate::support::loop_mount::LoopMount;
-use crate::support::sandbox::Sandbox;
-use crate::support::tree::{assert_same, noise};
+use crate::support::sandbox::{Ran, Sandbox};
+use crate::support::skip;
+use crate::support::tree::{assert_same, each_below, noise};
 
 const KEY: [&str; 2] = ["--key-file", "lab.key"];
 
-fn store(sandbox: &Sandbox, arguments: &[&str]) -> crate::support::sandbox::Ran {
+fn store(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
     let all: Vec<&str> = ["store"]
         .iter()
         .chain(arguments)
@@ -141,4 +145,49 @@ fn hostile_topologies_are_refused_within_a_second_and_never_abort() {
             "input {index} reached the terminal"
         );
     }
+}
+
+#[test]
+fn an_unreadable_file_makes_the_copy_incomplete_and_nothing_is_called_protected() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can make a file that the test's own user may not read");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("data/open", "x");
+    let closed = sandbox.write("data/closed", "y");
+    sandbox.write("topology.kdl", topology("store"));
+    each_below(sandbox.path(), &mut |path, _| {
+        lchown(path, Some(1000), Some(1000)).expect("an owner");
+    });
+    lchown(&closed, Some(0), Some(0)).expect("an owner");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    let as_user = |arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        command.uid(1000).gid(1000);
+        command.output().map(|output| Ran::of(&output))
+    };
+    let Ok(applied) = as_user(&["apply", "--auto-approve"]) else {
+        skip("another user may not run the test's binary where it lies");
+        return;
+    };
+    applied.exits(6).says("data/closed").says("not complete");
+    as_user(&["status"]).expect("it ran before").says("✗");
+    as_user(&["run", "nightly"]).expect("it ran before").exits(6).says("closed");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o644)).expect("a mode");
+    as_user(&["apply", "--auto-approve"]).expect("it ran before").exits(0).says("protected");
+}
+
+#[test]
+fn a_datastore_that_vanished_is_not_made_anew_without_a_yes() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/file", "x");
+    sandbox.write("topology.kdl", topology("store"));
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    std::fs::rename(sandbox.join("store"), sandbox.join("unmounted")).expect("it is moved away");
+    sandbox.run(&["plan"]).says("datastore.store:recreate");
+    sandbox.run(&["apply", "--auto-approve"]).exits(1).says("recreate");
+    assert!(!sandbox.join("store").exists(), "nothing was written where the disk was");
+    std::fs::rename(sandbox.join("unmounted"), sandbox.join("store")).expect("it is back");
+    sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
 }

@@ -23,11 +23,7 @@ pub fn run(context: &Context, args: &HostKey) -> Outcome {
                 args.node
             )));
         }
-        None => {
-            let names: Vec<_> = topology.nodes.keys().map(ToString::to_string).collect();
-            return Err(Failure::new(format!("no node is called {:?}", args.node))
-                .help(format!("the topology declares: {}", names.join(", "))));
-        }
+        None => return Err(Failure::unknown("node", &args.node, topology.nodes.keys())),
     };
     let target = fleet::ssh_target(&args.node, ssh, &connect(&args.reach)).map_err(failed)?;
     let offered = crate::transport::host_key(&target).map_err(failed)?;

@@ -29,6 +29,17 @@ pub fn new(context: &Context, name: &str, place: &Where, sheet: Option<&Path>) -
             file.display()
         )));
     }
+    if let Some(note) = keys::trace_of_earlier(&file) {
+        return Err(Failure::new(format!(
+            "a key was at {} before, and a new one can't read what was sealed for it",
+            file.display()
+        ))
+        .help(format!(
+            "make the old one again with bkpctl key recover CODE-FILE {}; if it is really of no use, remove {} first",
+            file.display(),
+            note.display()
+        )));
+    }
     // A log of a CI job would keep the key for ever.
     if sheet.is_none() && !std::io::stdout().is_terminal() {
         return Err(Failure::new(
@@ -94,9 +105,12 @@ pub fn recover(context: &Context, code_file: &Path, key_file: &Path) -> Outcome 
 }
 
 fn read_code(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    fs::read_to_string(path)
+    let text = fs::read_to_string(path)
         .map(Zeroizing::new)
-        .map_err(|e| Failure::new(format!("failed to read {}: {e}", path.display())))
+        .map_err(|e| Failure::new(format!("failed to read {}: {e}", path.display())))?;
+    // The whole sheet will do: the code is the one line of it that is a code.
+    let line = text.lines().find(|line| RecoveryCode::parse(line).is_ok());
+    Ok(Zeroizing::new(line.unwrap_or(&text).to_owned()))
 }
 
 fn ask_for_code() -> Result<Zeroizing<String>, Failure> {

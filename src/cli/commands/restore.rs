@@ -27,6 +27,14 @@ struct Report {
 /// Restores and says what came back.
 pub fn run(context: &Context, args: &Restore) -> Outcome {
     let look = context.look(&args.place.topology, &args.reach)?;
+    let topology = &look.plan.topology;
+    if !topology.datastores.contains_key(args.from.as_str()) {
+        return Err(Failure::unknown(
+            "datastore",
+            &args.from,
+            topology.datastores.keys(),
+        ));
+    }
     let label = Label {
         place: args.source.clone(),
         subject: format!("from {}", args.from),
@@ -53,7 +61,10 @@ pub fn run(context: &Context, args: &Restore) -> Outcome {
         Ok(report) => report,
         Err(fault) => {
             display.clear(0);
-            return Err(failure(fault));
+            return Err(failure(fault).help(format!(
+                "bkpctl snapshots --from {} lists what there is",
+                args.from
+            )));
         }
     };
     let words = format!(

@@ -51,6 +51,8 @@ pub struct Copied {
     pub stored_bytes: u64,
     /// How many entries could not be read.
     pub skipped: u64,
+    /// Some of those, in words.
+    pub problems: Vec<String>,
     /// The calls that the datastore was asked, by kind and folder.
     pub store_calls: BTreeMap<String, u64>,
 }
@@ -107,7 +109,7 @@ pub fn run(context: &Context, args: &Run) -> Outcome {
     let display = Display::new(pieces.iter().map(label).collect(), context.quiet);
     let cancel = signal::stop_on_interrupt();
     let mut report = Report::default();
-    let mut stopped = false;
+    let mut faults = Vec::new();
     for (index, piece) in pieces.iter().enumerate() {
         display.started(index);
         let start = Instant::now();
@@ -124,7 +126,7 @@ pub fn run(context: &Context, args: &Run) -> Outcome {
                 took: start.elapsed(),
             },
             Err(fault) => {
-                stopped |= fault.kind == FaultKind::Stopped;
+                faults.push(fault.kind);
                 report.failed.push(fault.message.clone());
                 Ended::Failed {
                     fault,
@@ -134,30 +136,36 @@ pub fn run(context: &Context, args: &Run) -> Outcome {
         };
         display.ended(index, &ended);
         if cancel.is_cancelled() {
-            stopped = true;
+            faults.push(FaultKind::Stopped);
             break;
         }
     }
     if args.json {
         context.print_json(&report)?;
     }
-    Ok(match (stopped, report.failed.len()) {
-        (true, _) => Exit::Interrupted,
-        (false, 0) => Exit::Ok,
-        (false, failed) if failed == pieces.len() => Exit::Error,
-        (false, _) => Exit::Partial,
-    })
+    Ok(verdict(&faults, pieces.len()))
+}
+
+/// Judges a run by the kinds of its failures.
+fn verdict(faults: &[FaultKind], pieces: usize) -> Exit {
+    let all = |kind: FaultKind| faults.iter().all(|fault| *fault == kind);
+    if faults.is_empty() {
+        Exit::Ok
+    } else if faults.contains(&FaultKind::Stopped) {
+        Exit::Interrupted
+    } else if faults.len() < pieces || faults.contains(&FaultKind::Incomplete) {
+        Exit::Partial
+    } else if all(FaultKind::Lost) {
+        Exit::Incomplete
+    } else {
+        Exit::Error
+    }
 }
 
 fn find<'t>(topology: &'t Topology, name: &str) -> Result<&'t Job, Failure> {
-    topology.job(name).ok_or_else(|| {
-        let names: Vec<_> = topology
-            .jobs()
-            .map(|(_, job)| job.name.to_string())
-            .collect();
-        Failure::new(format!("no job is called {name:?}"))
-            .help(format!("the topology declares: {}", names.join(", ")))
-    })
+    topology
+        .job(name)
+        .ok_or_else(|| Failure::unknown("job", name, topology.jobs().map(|(_, job)| &job.name)))
 }
 
 fn pieces<'t>(topology: &'t Topology, job: &'t Job) -> Result<Vec<Piece<'t>>, Failure> {
@@ -212,6 +220,7 @@ impl Piecework<'_> {
             Piece::Copy { source, to } => {
                 let made = backup::backup(self.fleet, source, to, self.progress, self.cancel)?;
                 let words = backup::words(&made);
+                let incomplete = backup::incomplete(&made);
                 report.copies.push(Copied {
                     source: (*source).clone(),
                     datastore: (*to).clone(),
@@ -221,9 +230,10 @@ impl Piecework<'_> {
                     new_bytes: made.new_bytes,
                     stored_bytes: made.stored_bytes,
                     skipped: made.skipped,
+                    problems: made.problems,
                     store_calls: made.store_calls,
                 });
-                Ok(words)
+                incomplete.map_or(Ok(words), Err)
             }
             Piece::Sync { from, to } => {
                 let made = sync::sync(self.fleet, from, to, None, self.progress, self.cancel)?;

@@ -11,13 +11,16 @@ use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render::text::{escape, pad};
 use crate::model::snapshot::SnapshotHead;
 use crate::model::{ByteSize, Name};
-use crate::run::repository;
+use crate::run::message::Fault;
+use crate::run::repository::{self, Listing};
 
 /// What `snapshots --json` prints.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Snapshots {
     /// The snapshots, by datastore and source, oldest first.
     pub snapshots: Vec<Snapshot>,
+    /// Snapshots that are damaged, as `datastore: manifest: reason`.
+    pub damaged: Vec<String>,
     /// Datastores that could not be read, with the reason.
     pub unread: Vec<Unread>,
 }
@@ -40,51 +43,38 @@ pub struct Unread {
     pub reason: String,
 }
 
-/// Lists; exits with 3 if a datastore could not be read.
+/// Lists; exits with 3 if a datastore could not be read, with 1 if a snapshot is damaged.
 pub fn run(context: &Context, args: &args::Snapshots) -> Outcome {
     let looked = context.look(&args.place.topology, &args.reach)?;
-    let known = |name: &String| looked.plan.topology.datastores.contains_key(name.as_str());
-    if let Some(unknown) = args.from.as_ref().filter(|name| !known(name)) {
-        let names: Vec<_> = looked
-            .plan
-            .topology
-            .datastores
-            .keys()
-            .map(ToString::to_string)
-            .collect();
-        return Err(Failure::new(format!("no datastore is called {unknown:?}"))
-            .help(format!("the topology declares: {}", names.join(", "))));
+    let topology = &looked.plan.topology;
+    if let Some(name) = args
+        .from
+        .as_ref()
+        .filter(|n| !topology.datastores.contains_key(n.as_str()))
+    {
+        return Err(Failure::unknown(
+            "datastore",
+            name,
+            topology.datastores.keys(),
+        ));
     }
-    let wanted = |name: &&Name| {
-        args.from
+    let mut found = Snapshots::default();
+    for datastore in topology.datastores.keys() {
+        if args
+            .from
             .as_ref()
-            .is_none_or(|from| **name == from.as_str())
-    };
-    let mut found = Snapshots {
-        snapshots: Vec::new(),
-        unread: Vec::new(),
-    };
-    for datastore in looked.plan.topology.datastores.keys().filter(wanted) {
-        match repository::snapshots(&looked.fleet, datastore) {
-            Ok(heads) => found.snapshots.extend(
-                heads
-                    .into_iter()
-                    .filter(|head| {
-                        args.source
-                            .as_ref()
-                            .is_none_or(|s| head.source == s.as_str())
-                    })
-                    .map(|head| Snapshot {
-                        datastore: datastore.clone(),
-                        head,
-                    }),
-            ),
-            Err(fault) => {
-                found.unread.push(Unread {
-                    datastore: datastore.clone(),
-                    reason: fault.message,
-                });
-            }
+            .is_none_or(|from| *datastore == from.as_str())
+        {
+            found.add(datastore, repository::snapshots(&looked.fleet, datastore));
+        }
+    }
+    if let Some(source) = &args.source {
+        found
+            .snapshots
+            .retain(|snapshot| snapshot.head.source == source.as_str());
+        // A source that is declared no more may still have snapshots.
+        if found.snapshots.is_empty() && !topology.sources.contains_key(source.as_str()) {
+            return Err(Failure::unknown("source", source, topology.sources.keys()));
         }
     }
     if args.json {
@@ -92,11 +82,35 @@ pub fn run(context: &Context, args: &args::Snapshots) -> Outcome {
     } else {
         context.print(&table(&found));
     }
-    Ok(if found.unread.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Incomplete
+    Ok(match (found.damaged.is_empty(), found.unread.is_empty()) {
+        (false, _) => Exit::Error,
+        (true, false) => Exit::Incomplete,
+        (true, true) => Exit::Ok,
     })
+}
+
+impl Snapshots {
+    /// Adds what was found in a datastore, or why nothing could be.
+    fn add(&mut self, datastore: &Name, listing: Result<Listing, Fault>) {
+        match listing {
+            Ok(listing) => {
+                self.snapshots
+                    .extend(listing.heads.into_iter().map(|head| Snapshot {
+                        datastore: datastore.clone(),
+                        head,
+                    }));
+                let damaged = listing.damaged.iter();
+                self.damaged
+                    .extend(damaged.map(|manifest| format!("{datastore}: {manifest}")));
+            }
+            Err(fault) => {
+                self.unread.push(Unread {
+                    datastore: datastore.clone(),
+                    reason: fault.message,
+                });
+            }
+        }
+    }
 }
 
 /// Draws snapshots as a table.
@@ -136,6 +150,9 @@ fn table(found: &Snapshots) -> String {
         text.push_str("There are no snapshots.\n");
     } else {
         text.push_str(&aligned(&rows));
+    }
+    for damaged in &found.damaged {
+        let _ = writeln!(text, "✗ damaged: {}", escape(damaged));
     }
     for Unread { datastore, reason } in &found.unread {
         let _ = writeln!(text, "✗ {datastore} could not be read: {}", escape(reason));

@@ -17,12 +17,14 @@ use crate::cli::commands::snapshots::aligned;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, Label};
+use crate::cli::render::text::count;
 use crate::cli::signal;
+use crate::engine::crypto::CryptoError;
 use crate::engine::env::Env;
 use crate::engine::files::{Excludes, ScanOptions};
 use crate::engine::{
-    Access, BackupOptions, Level, Repository, Selection, Snapshot, backup as engine_backup,
-    backup_stream, verify as engine_verify,
+    Access, BackupOptions, EngineError, Level, Repository, Selection, Snapshot,
+    backup as engine_backup, backup_stream, verify as engine_verify,
 };
 use crate::model::{ByteSize, Timestamp};
 use crate::run::job::Progress;
@@ -108,8 +110,23 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
 
 /// Turns an engine's error into a failure.
 #[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
-fn engine(error: crate::engine::EngineError) -> Failure {
-    failure(Fault::engine(&error))
+fn engine(error: EngineError) -> Failure {
+    let help = match &error {
+        EngineError::NoSnapshot(_) | EngineError::Ambiguous(_) => {
+            Some("bkpctl store snapshots STORE lists them")
+        }
+        EngineError::NoPath(_) => Some("bkpctl store ls STORE SNAPSHOT lists what it holds"),
+        EngineError::Crypto(CryptoError::WrongPassphrase) => {
+            Some("the passphrase is the one in BKPCTL_PASSPHRASE; --key-file opens it with a key")
+        }
+        EngineError::NoSlot => Some("it was made with a key file: name that with --key-file"),
+        _ => None,
+    };
+    let failure = failure(Fault::engine(&error));
+    match help {
+        Some(help) => failure.help(help),
+        None => failure,
+    }
 }
 
 fn failure(fault: Fault) -> Failure {
@@ -361,8 +378,8 @@ fn sync(context: &Context, from: &Path, to: &Path, json: bool) -> Outcome {
     let target = open::open_or_create_like(to, source.as_ref())?;
     let words = |made: &crate::engine::SyncReport| {
         format!(
-            "{} snapshots new, {} there before, {} packs, {} copied",
-            made.snapshots.len(),
+            "{} new, {} there before, {} packs, {} copied",
+            count(made.snapshots.len(), "snapshot", "snapshots"),
             made.had,
             made.packs,
             ByteSize(made.bytes)
