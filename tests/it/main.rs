@@ -7,6 +7,7 @@ mod one_machine;
 mod plan_cases;
 mod plan_laws;
 mod schemas;
+mod ssh_threads;
 mod ssh_transport;
 mod ssh_trust;
 mod support;
