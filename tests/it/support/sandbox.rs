@@ -47,8 +47,12 @@ impl Sandbox {
     /// Makes a command of the real binary, in the folder, with nothing of the user's own.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bkpctl"));
+        command.args(arguments);
+        self.enclose(command)
+    }
+
+    fn enclose(&self, mut command: Command) -> Command {
         command
-            .args(arguments)
             .current_dir(self.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -60,6 +64,19 @@ impl Sandbox {
     /// Runs the binary to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(&self.command(arguments).output().expect("the binary runs"))
+    }
+
+    /// Runs the binary, which is killed once it has used this much processor time.
+    ///
+    /// Unlike the time on the wall, that does not grow with what else the machine does.
+    pub(crate) fn run_within(&self, cpu_seconds: u32, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -t \"$1\" && shift && exec \"$@\"", "sh"])
+            .arg(cpu_seconds.to_string())
+            .arg(env!("CARGO_BIN_EXE_bkpctl"))
+            .args(arguments);
+        Ran::of(self.enclose(command).output().expect("a shell runs"))
     }
 
     /// Starts the binary and returns at once.
