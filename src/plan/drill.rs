@@ -30,7 +30,9 @@ fn of<'a, 'd>(
 
 /// Returns whether the newest try did not pass.
 fn last_failed(world: World<'_>, demand: &ProofDemand<'_>) -> bool {
-    of(world, demand).max_by_key(|proof| proof.at).is_some_and(|proof| !proof.passed)
+    of(world, demand)
+        .max_by_key(|proof| proof.at)
+        .is_some_and(|proof| !proof.passed)
 }
 
 /// Judges a demanded proof as it is now.

@@ -165,9 +165,9 @@ mod tests {
 
     use super::*;
     use crate::engine::store::{Memory, conformance};
+    use crate::run::message::Fault;
     use crate::run::peer::{Conversation, Handler, OnlyAsks, converse};
     use crate::run::serve::StoreServer;
-    use crate::run::message::Fault;
     use crate::run::store_call::Allowed;
 
     fn end(stream: &UnixStream, handler: Arc<dyn Handler>) -> Conversation {
@@ -250,7 +250,10 @@ mod tests {
         let store = RemoteStore::over(Arc::clone(&asking.peer));
         // More often than there are threads that answer.
         for _ in 0..10 {
-            assert!(matches!(store.list(Folder::Index), Err(StoreError::Denied { .. })));
+            assert!(matches!(
+                store.list(Folder::Index),
+                Err(StoreError::Denied { .. })
+            ));
         }
         asking.peer.close();
         ours.shutdown(std::net::Shutdown::Both).expect("the end");

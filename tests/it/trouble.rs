@@ -174,9 +174,15 @@ fn an_unreadable_file_makes_the_copy_incomplete_and_nothing_is_called_protected(
     };
     applied.exits(6).says("data/closed").says("not complete");
     as_user(&["status"]).expect("it ran before").says("✗");
-    as_user(&["run", "nightly"]).expect("it ran before").exits(6).says("closed");
+    as_user(&["run", "nightly"])
+        .expect("it ran before")
+        .exits(6)
+        .says("closed");
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o644)).expect("a mode");
-    as_user(&["apply", "--auto-approve"]).expect("it ran before").exits(0).says("protected");
+    as_user(&["apply", "--auto-approve"])
+        .expect("it ran before")
+        .exits(0)
+        .says("protected");
 }
 
 #[test]
@@ -187,8 +193,14 @@ fn a_datastore_that_vanished_is_not_made_anew_without_a_yes() {
     sandbox.run(&["apply", "--auto-approve"]).exits(0);
     std::fs::rename(sandbox.join("store"), sandbox.join("unmounted")).expect("it is moved away");
     sandbox.run(&["plan"]).says("datastore.store:recreate");
-    sandbox.run(&["apply", "--auto-approve"]).exits(1).says("recreate");
-    assert!(!sandbox.join("store").exists(), "nothing was written where the disk was");
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(1)
+        .says("recreate");
+    assert!(
+        !sandbox.join("store").exists(),
+        "nothing was written where the disk was"
+    );
     std::fs::rename(sandbox.join("unmounted"), sandbox.join("store")).expect("it is back");
     sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
 }

@@ -9,7 +9,8 @@ use crate::observe::records::{Records, text};
 
 /// Looks at `$2` under the number `$1`; what is missing is seen as far as it exists.
 ///
-/// A fresh filesystem's `lost+found` is no content.
+/// A fresh filesystem's `lost+found` is no content, nor are the folders without files that
+/// an interrupted making of a repository leaves: whoever finishes it finds nothing of value.
 const FUNCTION: &str = r#"
 look() {
     k=path.$1 a=$2 o=ok
@@ -30,12 +31,19 @@ look() {
     s=$(stat -f -c '%S %b %a %c %d' "$r" 2>/dev/null) || s=$(df -Pk "$r" 2>/dev/null | tail -n 1)
     out "$k.space" "$s"
     if [ $o = ok ] && [ -d "$r" ] && [ -r "$r" ] && [ -x "$r" ]; then
-        if [ -n "$(find "$r/." -name lost+found -prune -o ! -name . -prune -print 2>/dev/null | head -c 1)" ]; then
-            out "$k.empty" no
-        else
-            out "$k.empty" yes
-        fi
+        if is_empty "$r"; then out "$k.empty" yes; else out "$k.empty" no; fi
     fi
+}
+is_empty() {
+    set -- "$1" keys packs meta index snapshots receipts gc verify proofs recovery sessions
+    top=$1 names=
+    shift
+    for name do names="$names ! -name $name"; done
+    [ -z "$(find "$top/." ! -name . -prune ! -name lost+found ! -name tmp $names -print 2>/dev/null | head -c 1)" ] || return 1
+    [ -f "$top/tmp/lock" ] || set -- "$@" tmp
+    for name do
+        [ -z "$(find "$top/$name" ! -type d -print 2>/dev/null | head -c 1)" ] || return 1
+    done
 }
 "#;
 

@@ -75,6 +75,13 @@ impl Scene {
         scene.write("source/file", &"y".repeat(100_000));
         scene.write(&format!("{odd}/file"), "z");
         fs::create_dir(scene.path("empty")).expect("made");
+        fs::create_dir_all(scene.path("begun/packs")).expect("made");
+        fs::create_dir_all(scene.path("begun/lost+found")).expect("made");
+        scene.write("begun/tmp/lock", "");
+        scene.write("begun/tmp/0123/marker", "{");
+        scene.write("foreign/tmp/file", "z");
+        scene.write("other/snapshots/one", "z");
+        scene.write("other/tmp/lock", "");
         symlink(scene.path("store"), scene.path("link")).expect("linked");
         fs::set_permissions(scene.path("source"), fs::Permissions::from_mode(0o711))
             .expect("changed");
@@ -94,6 +101,9 @@ impl Scene {
             odd,
             "absent/below",
             "source/file",
+            "begun",
+            "foreign",
+            "other",
         ];
         scene.wanted = Wanted {
             folder: Some(Folder {
@@ -166,6 +176,9 @@ fn check(scene: &Scene, facts: &NodeFacts) {
     assert_eq!(path("source").components[0].path, "/");
     assert_eq!(path("source").empty, Some(false));
     assert_eq!(path("empty").empty, Some(true));
+    assert_eq!(path("begun").empty, Some(true));
+    assert_eq!(path("foreign").empty, Some(false));
+    assert_eq!(path("other").empty, Some(false));
     assert_eq!(
         path("source/file").last().map(|last| last.kind),
         Some(ComponentKind::File)
@@ -186,7 +199,7 @@ fn check(scene: &Scene, facts: &NodeFacts) {
         let space = facts.space.expect("every path is on a filesystem");
         assert!(space.total.0 > 0 && space.free.0 <= space.total.0);
     }
-    assert_eq!(facts.paths.len(), 8, "the state folder is looked at too");
+    assert_eq!(facts.paths.len(), 11, "the state folder is looked at too");
 
     assert_eq!(facts.state.folder, scene.path("state/lab/here"));
     assert_eq!(facts.state.binaries, ["0".repeat(64)]);

@@ -76,7 +76,7 @@ impl Sandbox {
             .arg(cpu_seconds.to_string())
             .arg(env!("CARGO_BIN_EXE_bkpctl"))
             .args(arguments);
-        Ran::of(self.enclose(command).output().expect("a shell runs"))
+        Ran::of(&self.enclose(command).output().expect("a shell runs"))
     }
 
     /// Starts the binary and returns at once.
