@@ -288,7 +288,7 @@ pub fn incomplete(report: &BackupReport) -> Option<Fault> {
         Fault::new(
             FaultKind::Incomplete,
             format!(
-                "the snapshot is there and is not complete, {missing} could not be read: {}{rest}",
+                "the snapshot is there and is not complete, {missing} missing: {}{rest}",
                 report.problems.join("; ")
             ),
         )
