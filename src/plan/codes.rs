@@ -152,7 +152,7 @@ pub const CODES: &[Code] = &[
         "BK132",
         "the repository belongs to another machine",
         "One machine at a time may open a repository by its path. Its marker names another one: the disk was moved, or two machines see the same share.",
-        "If the other machine no longer writes: bkpctl adopt DATASTORE.",
+        "If the other machine no longer writes, set home in bkpctl.json to the machine that does.",
     ),
     code(
         "BK133",
@@ -296,7 +296,7 @@ pub const CODES: &[Code] = &[
         "BK421",
         "a drill did not pass",
         "What was restored differs from what was copied. Until a drill passes, that copy is a hope.",
-        "Verify the datastore, look at the drill's problems, then run it again.",
+        "Look at the drill's problems, check the datastore with bkpctl store verify, then run the drill again with bkpctl run.",
     ),
     code(
         "BK422",
@@ -439,6 +439,24 @@ mod tests {
     #[test]
     fn codes_are_sorted_and_each_is_there_once() {
         assert!(CODES.windows(2).all(|pair| pair[0].code < pair[1].code));
+    }
+
+    #[test]
+    fn no_code_names_a_command_that_does_not_exist() {
+        const KNOWN: &[&str] = &[
+            "apply", "explain", "host-key", "key", "plan", "restore", "run", "status", "store",
+        ];
+        for code in CODES {
+            for text in [code.title, code.explanation, code.remedy] {
+                for rest in text.split("bkpctl ").skip(1) {
+                    let word = rest.split(|c: char| !c.is_alphabetic() && c != '-').next();
+                    // "bkpctl put it there" speaks of the program and is no command.
+                    let told = ["for", "put", "runs", "never"];
+                    let fine = word.is_some_and(|w| KNOWN.contains(&w) || told.contains(&w));
+                    assert!(fine, "{}: bkpctl {rest}", code.code);
+                }
+            }
+        }
     }
 
     #[test]

@@ -86,14 +86,15 @@ fn incomplete(world: World<'_>, demand: &Demand<'_>, draft: &mut Draft) {
         "its newest snapshot in {} is incomplete: {} of its entries could not be read",
         demand.datastore, head.skipped
     );
+    let on = world.topology.sources.get(demand.source);
+    let on = on.map_or("its node", |source| source.on.as_str());
     draft.find(
         Finding::warning("BK422", Address::new("source", demand.source), message)
             .because(vec![
                 "an incomplete snapshot can be restored, and does not count as a copy".to_owned(),
             ])
             .fix(format!(
-                "see what was left out with bkpctl log {}, then make it readable or exclude it",
-                demand.source
+                "look on {on} for what its login can't read there, then make it readable or exclude it"
             )),
     );
 }

@@ -8,6 +8,7 @@ use crate::plan::demand::ProofDemand;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
 use crate::plan::key;
 use crate::plan::source;
+use crate::plan::words;
 
 /// Returns the newest proof of a drill that passed.
 pub(super) fn passed<'a>(world: World<'a>, demand: &ProofDemand<'_>) -> Option<&'a Proof> {
@@ -93,11 +94,21 @@ fn failed(world: World<'_>, demand: &ProofDemand<'_>, draft: &mut Draft) {
     draft.find(
         Finding::error("BK421", address(demand), message)
             .because(last.problems.iter().take(5).cloned().collect())
-            .fix(format!(
-                "bkpctl verify {}, then bkpctl drill {}",
-                demand.from, demand.drill
-            )),
+            .fix(retry(world, demand)),
     );
+}
+
+/// Says how to look at a datastore before a drill is tried again.
+fn retry(world: World<'_>, demand: &ProofDemand<'_>) -> String {
+    let again = format!("then bkpctl run {}", demand.drill);
+    match world.served(demand.from) {
+        Some((_, place, _, _)) => format!(
+            "on {}: bkpctl store verify --read-data {}, {again}",
+            place.node,
+            words::shell_word(&place.path)
+        ),
+        None => format!("check {} with bkpctl store verify, {again}", demand.from),
+    }
 }
 
 fn address(demand: &ProofDemand<'_>) -> Address {

@@ -94,8 +94,8 @@ impl Site<'_> {
                     "two machines that write one repository by path would break it".to_owned(),
                 ])
                 .fix(format!(
-                    "if that machine no longer writes: bkpctl adopt {}",
-                    self.name
+                    "if that machine no longer writes: set home to \"{machine}\" in {}/bkpctl.json",
+                    self.place.path
                 ));
             return Err(refusal(
                 format!("{} belongs to another machine", self.name),
