@@ -73,6 +73,7 @@ impl Context {
             width: self.width,
             detail,
             took: None,
+            next: true,
         }
     }
 

@@ -107,6 +107,7 @@ fn style(detail: bool) -> Style {
         width: 100,
         detail,
         took: Some(Duration::from_millis(600)),
+        next: true,
     }
 }
 
@@ -199,6 +200,23 @@ fn lines_stay_within_the_width_they_are_given() {
             let long = text.lines().find(too_long);
             assert_eq!(long, None, "{} at {width}", case.name);
         }
+    }
+}
+
+#[test]
+fn a_plan_ends_without_the_next_command_where_it_is_being_carried_out() {
+    for case in cases() {
+        let plan = plan(&case.topology, &case.observed, case.now);
+        let with = render(&plan, &style(case.detail));
+        let without = render(
+            &plan,
+            &Style {
+                next: false,
+                ..style(case.detail)
+            },
+        );
+        assert!(!without.contains("Next: "), "{}", case.name);
+        assert!(with.starts_with(&without), "{}", case.name);
     }
 }
 

@@ -502,7 +502,7 @@ proptest! {
     #[test]
     fn any_plan_can_be_shown((topology, observed) in world(), width in 0_usize..200) {
         let plan = plan(&topology, &observed, NOW);
-        let style = Style { color: false, width, detail: true, took: None };
+        let style = Style { color: false, width, detail: true, took: None, next: true };
         for text in [render(&plan, &style), render_status(&plan, &style)] {
             prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
             prop_assert!(text.lines().all(|line| line == line.trim_end()));

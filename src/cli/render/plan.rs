@@ -27,7 +27,9 @@ pub fn render(plan: &Plan, style: &Style) -> String {
     policy(&mut page, plan, style);
     page.gap();
     page.hanging("", 0, &summary(plan), None);
-    page.hanging("", 0, &format!("Next: {}", next(plan)), Some(Tone::Heading));
+    if style.next {
+        page.hanging("", 0, &format!("Next: {}", next(plan)), Some(Tone::Heading));
+    }
     page.finish()
 }
 

@@ -17,6 +17,8 @@ pub struct Style {
     pub detail: bool,
     /// How long looking at the nodes took.
     pub took: Option<Duration>,
+    /// Whether a plan ends with the command that comes next.
+    pub next: bool,
 }
 
 /// What a piece of text is, as far as colour can say it.
