@@ -237,6 +237,8 @@ pub enum GateKind {
     Nature,
     /// A change of mode or owner outside a datastore's own folder.
     Ancestor,
+    /// Making a datastore anew, empty, that was there before.
+    Recreate,
 }
 
 /// A place where an action's bytes land.
@@ -437,6 +439,7 @@ impl std::fmt::Display for GateKind {
             Self::NonEmpty => "non-empty",
             Self::Nature => "nature",
             Self::Ancestor => "ancestor",
+            Self::Recreate => "recreate",
         })
     }
 }

@@ -167,6 +167,12 @@ pub const CODES: &[Code] = &[
         "Say that it moved, with moved from=… to=…, or name another folder.",
     ),
     code(
+        "BK135",
+        "the datastore was here and is gone",
+        "The registry on its node lists it, and its folder or the repository in it is not there. Most often its disk is not mounted. Made anew it would be empty, its snapshots would be missed by nobody, and copies would fill the filesystem below the mount point.",
+        "Mount the disk, or correct the path. Only if it is lost for good: bkpctl apply --allow datastore.NAME:recreate.",
+    ),
+    code(
         "BK190",
         "something managed is no longer declared",
         "bkpctl put it there, and the topology no longer has it. It is reported and never destroyed by itself.",

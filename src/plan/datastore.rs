@@ -74,8 +74,11 @@ impl Site<'_> {
         }
     }
 
-    /// Returns the yes that a first change to somebody's folder wants.
-    pub(super) fn non_empty_gate(&self, seen: &PathFacts) -> Option<Gate> {
+    /// Returns the yes that a first change to a folder wants: it is somebody's, or was ours.
+    pub(super) fn first_change_gate(&self, seen: &PathFacts) -> Option<Gate> {
+        if self.lost().is_some() {
+            return Some(self.gate(GateKind::Recreate));
+        }
         let ours = self.store.marker.is_some();
         (!ours && seen.empty == Some(false)).then(|| self.gate(GateKind::NonEmpty))
     }
@@ -117,6 +120,7 @@ impl Site<'_> {
 
     fn folder(&self, draft: &mut Draft) -> Result<(), Refusal> {
         let seen = self.seen()?;
+        self.not_lost(draft, seen)?;
         self.writable_mount(seen)?;
         let parent = words::parent(&self.place.path);
         let (ancestors, last) = match (seen.outcome, seen.components.split_last()) {
@@ -308,8 +312,9 @@ impl Site<'_> {
             self.place.path, self.owner.uid, self.owner.gid, self.datastore.mode
         );
         draft.propose(Proposal {
-            reason: "it does not exist".to_owned(),
+            reason: self.why_made("it does not exist"),
             gives: vec![Goal::Folder(self.name.clone())],
+            gate: self.lost().map(|_| self.gate(GateKind::Recreate)),
             ..self.proposal(step, after)
         });
         Ok(())
@@ -381,7 +386,7 @@ impl Site<'_> {
         let gate = if recursive {
             Some(self.gate(GateKind::Owner))
         } else {
-            self.non_empty_gate(seen)
+            self.first_change_gate(seen)
         };
         Proposal {
             before: Some(if from == to {
@@ -494,7 +499,7 @@ impl Site<'_> {
             reason: "the topology declares it".to_owned(),
             needs: vec![Goal::Owner(self.name.clone())],
             gives: vec![Goal::Mode(self.name.clone())],
-            gate: self.non_empty_gate(seen),
+            gate: self.first_change_gate(seen),
             deferred,
             ..self.proposal(step, format!("{} mode {wanted:o}", self.place.path))
         });
@@ -534,6 +539,6 @@ impl Site<'_> {
     }
 }
 
-fn same_path(a: &str, b: &str) -> bool {
+pub(super) fn same_path(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }

@@ -7,7 +7,7 @@ use crate::model::topology::{Key, Reach};
 use crate::model::{Address, Name};
 use crate::plan::change::{Finding, Step};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
-use crate::plan::words;
+use crate::plan::{registry, words};
 
 /// Plans the keys that some datastores need.
 pub(super) fn keys(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
@@ -85,7 +85,8 @@ fn missing(world: World<'_>, draft: &mut Draft, name: &Name, key: &Key, datastor
         .iter()
         .filter(|store| {
             world.served(store).is_some_and(|(datastore, _, _, facts)| {
-                datastore.key == *name && facts.marker.is_some()
+                datastore.key == *name
+                    && (facts.marker.is_some() || registry::listed(world, store).is_some())
             })
         })
         .copied()

@@ -22,6 +22,7 @@ mod draft;
 mod drill;
 mod key;
 pub mod lint;
+mod lost;
 mod make;
 mod node;
 mod order;

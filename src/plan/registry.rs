@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::markers::Registry;
 use crate::model::observed::NodeFacts;
+use crate::model::topology::Place;
 use crate::model::{Address, Name};
 use crate::plan::change::{Finding, Step};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
@@ -16,6 +17,27 @@ pub(super) fn registries(world: World<'_>, datastores: &[&Name], draft: &mut Dra
             registry(world, node, facts, datastores, draft);
         }
     }
+}
+
+/// Returns what the registry of its node says of a datastore, under its name or one it had.
+///
+/// The registry only ever lists datastores that carried their marker, so one that is
+/// listed was there, whatever is to be seen of it now.
+pub(super) fn listed<'a>(world: World<'a>, datastore: &Name) -> Option<&'a str> {
+    let facts = world.observed.reached(world.home(datastore)?.as_str())?;
+    let objects = &facts.state.registry.as_ref()?.objects;
+    let address = Address::new("datastore", datastore);
+    let moved = world.topology.moved.iter();
+    let earlier = moved.filter(|m| m.to == address).map(|m| &m.from);
+    std::iter::once(&address)
+        .chain(earlier)
+        .find_map(|address| objects.get(address))
+        .map(String::as_str)
+}
+
+/// Says of a datastore what the registry keeps.
+pub(super) fn entry(place: &Place) -> String {
+    format!("repository in {}", place.path)
 }
 
 fn registry(
@@ -40,16 +62,22 @@ fn registry(
         let Some((_, place, _, store)) = world.served(name) else {
             continue;
         };
-        let goal = Goal::Repository((*name).clone());
-        let there = store.marker.is_some() && draft.obstacle(&goal).is_none();
-        if place.node == *node && (there || draft.will(&goal)) {
-            objects.insert(
-                Address::new("datastore", name),
-                format!("repository in {}", place.path),
-            );
-            needs.push(goal);
+        // Only what carries its marker is listed: what is listed and not there was lost.
+        let goals = [
+            Goal::Repository((*name).clone()),
+            Goal::Managed((*name).clone()),
+        ];
+        let usable = draft.first_obstacle(&goals).is_none();
+        let there = store.marker.is_some() || draft.will(&goals[0]);
+        if place.node == *node && usable && there {
+            let known = objects.insert(Address::new("datastore", name), entry(place));
+            // What is listed already, and stays so, need not wait for anything.
+            if known != Some(entry(place)) {
+                needs.extend(goals);
+            }
         }
     }
+    keep_renamed(world, node, &before, &mut objects);
     let binary = Goal::Binary(node.clone());
     if draft.will(&binary) || !facts.state.binaries.is_empty() {
         objects.insert(
@@ -85,6 +113,23 @@ fn registry(
             format!("lists {words}"),
         )
     });
+}
+
+/// Keeps the old name of a datastore that was renamed until its new one is listed.
+fn keep_renamed(
+    world: World<'_>,
+    node: &Name,
+    before: &Registry,
+    objects: &mut BTreeMap<Address, String>,
+) {
+    for moved in &world.topology.moved {
+        if let Some(words) = before.objects.get(&moved.from)
+            && is_declared(world, node, &moved.to)
+            && !objects.contains_key(&moved.to)
+        {
+            objects.insert(moved.from.clone(), words.clone());
+        }
+    }
 }
 
 fn is_declared(world: World<'_>, node: &Name, address: &Address) -> bool {

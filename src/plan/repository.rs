@@ -42,7 +42,7 @@ impl Site<'_> {
         };
         let key = &self.datastore.key;
         draft.propose(Proposal {
-            reason: "there is none yet".to_owned(),
+            reason: self.why_made("there is none yet"),
             needs: vec![
                 Goal::Folder(self.name.clone()),
                 Goal::Owner(self.name.clone()),
@@ -51,7 +51,7 @@ impl Site<'_> {
                 Goal::Key(key.clone()),
             ],
             gives: vec![Goal::Repository(self.name.clone())],
-            gate: seen.and_then(|seen| self.non_empty_gate(seen)),
+            gate: seen.and_then(|seen| self.first_change_gate(seen)),
             ..self.proposal(
                 step,
                 format!("in {}, sealed for key {key}", self.place.path),

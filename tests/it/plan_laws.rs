@@ -1,6 +1,6 @@
 //! Laws that every plan obeys, over topologies and states made up by dice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bkpctl::cli::render::{Style, render, render_status};
 use bkpctl::model::markers::{Managed, Proof, Registry, RepositoryMarker};
@@ -15,7 +15,7 @@ use bkpctl::model::topology::{
 };
 use bkpctl::model::{Address, Amount, ByteSize, Name, Observed, Period, Timestamp, Topology};
 use bkpctl::plan::change::{CopyState, GateKind, Step};
-use bkpctl::plan::{lint, plan, simulate};
+use bkpctl::plan::{Plan, lint, plan, simulate};
 use proptest::prelude::*;
 
 const HOUR: i64 = 3_600_000_000_000;
@@ -345,6 +345,35 @@ fn store(dice: &mut Dice<'_>, topology: &Topology, name: &Name, home: &str) -> D
     facts
 }
 
+fn registry(dice: &mut Dice<'_>, topology: &Topology) -> Registry {
+    let gone = name("gone");
+    let listed = topology.datastores.keys().filter(|_| dice.one_in(3));
+    let objects = listed
+        .chain([&gone])
+        .map(|name| (Address::new("datastore", name), "repository".to_owned()));
+    Registry {
+        objects: objects.collect(),
+    }
+}
+
+/// Returns the datastores whose making anew a plan asks a yes for.
+fn recreated(plan: &Plan) -> BTreeSet<Address> {
+    plan.actions
+        .iter()
+        .filter_map(|action| action.gate.as_ref())
+        .filter(|gate| gate.kind == GateKind::Recreate)
+        .map(|gate| gate.address.clone())
+        .collect()
+}
+
+/// Returns whether the registry of its node lists a datastore.
+fn is_listed(observed: &Observed, node: &Name, address: &Address) -> bool {
+    observed
+        .reached(node.as_str())
+        .and_then(|facts| facts.state.registry.as_ref())
+        .is_some_and(|registry| registry.objects.contains_key(address))
+}
+
 fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> NodeFacts {
     let root = dice.one_in(2);
     let uid = if root { 0 } else { 1000 };
@@ -368,12 +397,7 @@ fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> 
             } else {
                 Vec::new()
             },
-            registry: dice.one_in(3).then(|| Registry {
-                objects: BTreeMap::from([(
-                    Address::new("datastore", &name("gone")),
-                    "repository".to_owned(),
-                )]),
-            }),
+            registry: dice.one_in(3).then(|| registry(dice, topology)),
         },
         ..NodeFacts::default()
     };
@@ -497,6 +521,37 @@ proptest! {
                 prop_assert_eq!(action.gate.map(|gate| gate.kind), Some(GateKind::Owner));
             }
         }
+    }
+
+    #[test]
+    fn what_was_here_is_made_anew_only_behind_a_gate((topology, observed) in world()) {
+        for action in plan(&topology, &observed, NOW).actions {
+            let made = matches!(action.step, Step::MakeFolder { .. } | Step::MakeRepository { .. });
+            if made && is_listed(&observed, &action.node, &action.address) {
+                prop_assert_eq!(action.gate.map(|gate| gate.kind), Some(GateKind::Recreate));
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_cut_off_is_taken_up_again_without_a_further_yes(
+        (topology, observed) in world(),
+        ends in proptest::collection::vec(any::<bool>(), 60),
+    ) {
+        let whole = plan(&topology, &observed, NOW);
+        let mut done: BTreeSet<usize> = BTreeSet::new();
+        let mut cut = whole.clone();
+        cut.actions.retain(|action| {
+            let ended = action.after.is_subset(&done) && ends.get(action.id) != Some(&false);
+            if ended {
+                done.insert(action.id);
+            }
+            ended
+        });
+        let resumed = plan(&topology, &simulate(&observed, &cut), NOW);
+        let asked = recreated(&whole);
+        let asks = recreated(&resumed);
+        prop_assert!(asks.is_subset(&asked), "{:?} and not {:?}", asks, asked);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
 use crate::model::Name;
 use crate::plan::change::{
-    Action, CapacityLine, CopyState, Finding, Landing, PhaseState, Plan, PolicyLine, Severity,
-    Step, Verdict,
+    Action, CapacityLine, CopyState, Finding, GateKind, Landing, PhaseState, Plan, PolicyLine,
+    Severity, Step, Verdict,
 };
 
 /// Returns a plan as text for people.
@@ -149,6 +149,9 @@ fn gates(page: &mut Page<'_>, plan: &Plan, style: &Style) {
 /// Says what a gated action would do to what is there.
 fn gate_words(action: &Action) -> String {
     let node = &action.node;
+    if action.gate.as_ref().map(|gate| gate.kind) == Some(GateKind::Recreate) {
+        return recreate_words(action);
+    }
     match &action.step {
         Step::SetOwner {
             path,
@@ -179,6 +182,28 @@ fn gate_words(action: &Action) -> String {
         Step::Copy {
             source, datastore, ..
         } => format!("copy {source} to {datastore} although it is read from another machine"),
+        _ => format!("{} on {node}", escape(&action.after_words)),
+    }
+}
+
+/// Says what would be done anew where a datastore was before.
+fn recreate_words(action: &Action) -> String {
+    let node = &action.node;
+    match &action.step {
+        Step::MakeFolder { path, .. } => {
+            format!("make the folder {node}:{} anew, empty", escape(path))
+        }
+        Step::SetOwner { path, uid, gid, .. } => format!(
+            "give the folder that is at {node}:{} now to {uid}:{gid}",
+            escape(path)
+        ),
+        Step::SetMode { path, mode } => format!(
+            "give the folder that is at {node}:{} now mode {mode:o}",
+            escape(path)
+        ),
+        Step::MakeRepository { datastore } => {
+            format!("make a repository for {datastore} on {node} anew, without its snapshots")
+        }
         _ => format!("{} on {node}", escape(&action.after_words)),
     }
 }
@@ -541,6 +566,17 @@ fn summary(plan: &Plan) -> String {
 
 /// Returns the command or the sentence that comes next.
 fn next(plan: &Plan) -> String {
+    // A command that starts a lost datastore anew is not one to paste without a thought.
+    let lost = plan.gates().into_iter().find_map(|gate| {
+        let of_it = |finding: &&Finding| {
+            finding.severity == Severity::Error && finding.address == gate.address
+        };
+        let finding = plan.findings.iter().find(of_it)?;
+        (gate.kind == GateKind::Recreate).then_some(finding)
+    });
+    if let Some(finding) = lost {
+        return mend(finding);
+    }
     if plan.pending().next().is_some() {
         let allowed: Vec<String> = plan
             .gates()
@@ -554,10 +590,14 @@ fn next(plan: &Plan) -> String {
         .iter()
         .find(|finding| finding.severity == Severity::Error && !finding.fixed_by_plan);
     match open {
-        Some(finding) => format!(
-            "mend {} {} above, then bkpctl plan again",
-            finding.code, finding.address
-        ),
+        Some(finding) => mend(finding),
         None => "bkpctl status".to_owned(),
     }
+}
+
+fn mend(finding: &Finding) -> String {
+    format!(
+        "mend {} {} above, then bkpctl plan again",
+        finding.code, finding.address
+    )
 }

@@ -1,0 +1,89 @@
+//! Datastores that were here and are gone: most often a disk that is not mounted.
+//!
+//! Making one anew would leave its history behind and fill the filesystem below the
+//! mount point, so it wants an explicit yes.
+
+use crate::model::observed::{Outcome, PathFacts};
+use crate::plan::change::Finding;
+use crate::plan::datastore::{Refusal, Site, refusal, same_path};
+use crate::plan::draft::Draft;
+use crate::plan::{registry, words};
+
+impl Site<'_> {
+    /// Returns what the registry says of the datastore, if it says that there was one
+    /// and nothing of its repository is here.
+    pub(super) fn lost(&self) -> Option<&str> {
+        if self.store.marker.is_some() || self.store.marker_problem.is_some() {
+            return None;
+        }
+        registry::listed(self.world, self.name)
+    }
+
+    /// Reports a datastore that was here and is gone.
+    ///
+    /// It is refused where not even the folder above is left, since no yes would help.
+    pub(super) fn not_lost(&self, draft: &mut Draft, seen: &PathFacts) -> Result<(), Refusal> {
+        let Some(entry) = self.lost() else {
+            return Ok(());
+        };
+        let there = seen.components.last().map_or("/", |last| &last.path);
+        let parent = words::parent(&self.place.path);
+        let cut = seen.outcome == Outcome::Missing && !same_path(there, parent);
+        let finding = self.gone(seen, entry, cut.then_some(there));
+        if cut {
+            return Err(refusal(format!("{} is gone", self.name), finding));
+        }
+        draft.find(finding);
+        Ok(())
+    }
+
+    /// Says why something is made: for the first time, or because it was lost.
+    pub(super) fn why_made(&self, first_time: &str) -> String {
+        match self.lost() {
+            None => first_time.to_owned(),
+            Some(_) => "it was here and is gone".to_owned(),
+        }
+    }
+
+    fn gone(&self, seen: &PathFacts, entry: &str, cut: Option<&str>) -> Finding {
+        let elsewhere = entry != registry::entry(self.place);
+        let message = if elsewhere {
+            format!(
+                "it was in another folder of {} before, and is not in {}",
+                self.place.node, self.place.path
+            )
+        } else {
+            format!("{} was here and is gone: is its disk mounted?", self.on())
+        };
+        let mut because = vec![
+            format!("the registry of {} lists it: {entry}", self.place.node),
+            match (cut, seen.outcome, seen.empty) {
+                (Some(there), _, _) => format!("the path exists as far as {there}"),
+                (None, Outcome::Missing, _) => "the folder does not exist".to_owned(),
+                (None, _, Some(true)) => "the folder is there and empty".to_owned(),
+                (None, _, _) => "the folder is there and holds no repository".to_owned(),
+            },
+        ];
+        if let Some(mount) = &seen.mount {
+            because.push(format!(
+                "the path is now on {} ({}), mounted at {}",
+                mount.source, mount.fstype, mount.target
+            ));
+        }
+        because.push("made anew it would be empty, without any of its snapshots".to_owned());
+        let mend = if elsewhere {
+            format!("move it there, or correct {}", self.datastore.declared)
+        } else {
+            format!("mount its disk on {}", self.place.node)
+        };
+        let fix = if cut.is_some() {
+            format!("{mend}, then bkpctl plan again")
+        } else {
+            format!(
+                "{mend}, then bkpctl plan again; only if it is lost for good: --allow {}:recreate",
+                self.address()
+            )
+        };
+        self.error("BK135", message).because(because).fix(fix)
+    }
+}
