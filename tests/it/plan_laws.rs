@@ -14,7 +14,7 @@ use bkpctl::model::topology::{
     Policy, Reach, Source, SshReach, TopologyId, Work,
 };
 use bkpctl::model::{Address, Amount, ByteSize, Name, Observed, Period, Timestamp, Topology};
-use bkpctl::plan::change::{CopyState, GateKind, Step};
+use bkpctl::plan::change::{Action, CopyState, GateKind, Step};
 use bkpctl::plan::{Plan, lint, plan, simulate};
 use proptest::prelude::*;
 
@@ -457,6 +457,14 @@ fn observed(dice: &mut Dice<'_>, topology: &Topology) -> Observed {
     observed
 }
 
+/// Returns the job that demands an action.
+fn demanded_by(action: &Action) -> Option<&Name> {
+    match &action.step {
+        Step::Copy { job, .. } | Step::Sync { job, .. } | Step::Drill { job, .. } => Some(job),
+        _ => None,
+    }
+}
+
 fn world() -> impl Strategy<Value = (Topology, Observed)> {
     proptest::collection::vec(any::<u8>(), 0..400).prop_map(|bytes| {
         let mut dice = Dice(&bytes);
@@ -552,6 +560,37 @@ proptest! {
         let asked = recreated(&whole);
         let asks = recreated(&resumed);
         prop_assert!(asks.is_subset(&asked), "{:?} and not {:?}", asks, asked);
+    }
+
+    #[test]
+    fn a_phase_is_recorded_after_every_copy_and_drill_of_it((topology, observed) in world()) {
+        let plan = plan(&topology, &observed, NOW);
+        for record in plan.pending().filter(|action| action.address.kind() == "phase") {
+            let phase = topology.phases.iter().find(|p| p.name == *record.address.name());
+            let jobs: Vec<&Name> = phase.iter().flat_map(|p| &p.jobs).map(|job| &job.name).collect();
+            for action in plan.actions.iter().filter(|a| demanded_by(a).is_some_and(|j| jobs.contains(&j))) {
+                prop_assert!(
+                    action.deferred.is_some() || record.after.contains(&action.id),
+                    "{} does not wait for {}", record.address, action.address
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_drill_waits_for_the_copy_it_restores((topology, observed) in world()) {
+        let plan = plan(&topology, &observed, NOW);
+        for drill in &plan.actions {
+            let Step::Drill { source, from, .. } = &drill.step else { continue };
+            for action in &plan.actions {
+                let brings = match &action.step {
+                    Step::Copy { source: of, datastore, .. } => of == source && datastore == from,
+                    Step::Sync { sources, to, .. } => sources.contains(source) && to == from,
+                    _ => false,
+                };
+                prop_assert!(!brings || drill.after.contains(&action.id));
+            }
+        }
     }
 
     #[test]
