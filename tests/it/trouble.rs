@@ -172,7 +172,10 @@ fn an_unreadable_file_makes_the_copy_incomplete_and_nothing_is_called_protected(
         skip("another user may not run the test's binary where it lies");
         return;
     };
-    applied.exits(6).says("closed could not be read").says("not complete");
+    applied
+        .exits(6)
+        .says("closed could not be read")
+        .says("not complete");
     as_user(&["status"]).expect("it ran before").says("✗");
     as_user(&["run", "nightly"])
         .expect("it ran before")

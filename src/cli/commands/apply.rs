@@ -10,6 +10,7 @@ use crate::cli::context::{Context, Look};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, labels};
 use crate::cli::render;
+use crate::cli::render::text::Style;
 use crate::cli::signal;
 use crate::plan::Plan;
 use crate::run::message::FaultKind;
@@ -28,7 +29,10 @@ pub fn run(context: &Context, args: &Apply) -> Outcome {
     if let Some(saved) = &saved {
         same_plan(saved, &look.plan, &args.topology)?;
     }
-    let style = context.style(args.detail);
+    let style = Style {
+        next: false,
+        ..context.style(args.detail)
+    };
     context.print(&render::plan::render(&look.plan, &style));
     if look.plan.pending().next().is_none() {
         return Ok(verdict_of_nothing(&look.plan));
