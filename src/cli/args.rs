@@ -108,7 +108,7 @@ pub struct Reach {
 #[derive(Debug, Args)]
 pub struct Validate {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
     /// Print one JSON document
     #[arg(long)]
@@ -119,10 +119,10 @@ pub struct Validate {
 #[derive(Debug, Args)]
 pub struct Plan {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
     /// Print one JSON document
     #[arg(long)]
@@ -145,7 +145,7 @@ pub struct Apply {
     #[arg(default_value = ".")]
     pub topology: PathBuf,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
     /// Ask nothing; gates still need --allow
     #[arg(long)]
@@ -164,10 +164,10 @@ pub struct Run {
     /// The job's name
     pub job: String,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
     /// Print one JSON document at the end
     #[arg(long)]
@@ -178,10 +178,10 @@ pub struct Run {
 #[derive(Debug, Args)]
 pub struct Look {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
     /// Print one JSON document
     #[arg(long)]
@@ -192,10 +192,10 @@ pub struct Look {
 #[derive(Debug, Args)]
 pub struct Snapshots {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
     /// Only snapshots of this source
     #[arg(long)]
@@ -212,10 +212,12 @@ pub struct Snapshots {
 #[derive(Debug, Args)]
 pub struct Restore {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
+    /// Only these paths of the snapshot, after the topology
+    pub paths: Vec<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
     /// The source
     #[arg(long)]
@@ -229,9 +231,6 @@ pub struct Restore {
     /// Where to: a folder that is empty or does not exist
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-    /// Only these paths of the snapshot
-    #[arg(long = "path", value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
     /// Print one JSON document at the end
     #[arg(long)]
     pub json: bool,
@@ -245,7 +244,7 @@ pub enum Key {
         /// The key's name
         name: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         place: Where,
         /// Write the recovery sheet to this file instead of the terminal
         #[arg(long, value_name = "FILE")]
@@ -263,7 +262,7 @@ pub enum Key {
         /// The key's name
         name: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         place: Where,
         /// The recovery code from the sheet; asked for on a terminal if left out
         #[arg(long, value_name = "FILE")]
@@ -277,10 +276,10 @@ pub struct HostKey {
     /// The node's name
     pub node: String,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
 }
 
@@ -303,7 +302,7 @@ pub enum Store {
         /// The repository's folder
         store: PathBuf,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
     /// Back up paths, or standard input with --stdin-name
@@ -325,7 +324,7 @@ pub enum Store {
         #[arg(long, default_value = "default")]
         source: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
     /// Restore a snapshot, whole or by path
@@ -342,7 +341,7 @@ pub enum Store {
         #[arg(long)]
         source: Option<String>,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
     /// List snapshots
@@ -350,7 +349,7 @@ pub enum Store {
         /// The repository's folder
         store: PathBuf,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
     /// List what a snapshot holds
@@ -361,7 +360,7 @@ pub enum Store {
         #[arg(default_value = "latest")]
         snapshot: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
     /// Check the repository; without a key, hashes only
@@ -372,7 +371,7 @@ pub enum Store {
         #[arg(long)]
         read_data: bool,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
     /// Copy what is missing from one repository to another of the same key
@@ -382,7 +381,7 @@ pub enum Store {
         /// Where they go; made if it does not exist
         to: PathBuf,
         #[command(flatten)]
-        #[allow(missing_docs)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
 }

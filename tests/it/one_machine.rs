@@ -219,3 +219,28 @@ fn a_wrong_passphrase_is_called_just_that() {
         .says("file");
     with("right", &["store", "verify", "--read-data", "store"]).exits(0);
 }
+
+#[test]
+fn a_restore_by_path_brings_that_and_nothing_else() {
+    let sandbox = sandbox();
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    let to = sandbox.join("back");
+    let to = to.to_str().expect("a path");
+    let get = [
+        "restore", ".", "--source", "data", "--from", "second", "--to", to,
+    ];
+    let all: Vec<&str> = get.iter().copied().chain(["a/b", "a/small-07"]).collect();
+    sandbox.run(&all).exits(0);
+    let read = |name: &str| fs::read(sandbox.join(name)).ok();
+    assert_eq!(read("back/a/b/large"), read("data/a/b/large"));
+    assert_eq!(read("back/a/small-07"), read("data/a/small-07"));
+    assert!(!sandbox.join("back/a/small-08").exists());
+    let wrong = [
+        "restore", ".", "--source", "data", "--from", "first", "--to", "nowhere", "no/such",
+    ];
+    sandbox.run(&wrong).exits(1).says("no/such");
+    assert!(
+        !sandbox.join("nowhere").exists(),
+        "nothing is made for a path that is not there"
+    );
+}
