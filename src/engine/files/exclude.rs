@@ -53,6 +53,8 @@ impl Excludes {
     /// Compiles the patterns, in order.
     pub fn new<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Self, ExcludeError> {
         let mut builder = GitignoreBuilder::new("");
+        // Taken as plain text, a mistyped class would silently exclude nothing.
+        builder.allow_unclosed_class(false);
         for pattern in patterns {
             let pattern = pattern.as_ref();
             if pattern.trim().is_empty() || pattern.starts_with('#') {
@@ -148,6 +150,20 @@ mod tests {
             error.to_string().starts_with("bad exclude pattern 'a{b': "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_class_without_an_end_is_an_error_that_names_the_pattern() {
+        for pattern in ["[", "a[b", "*.[ch", "[!]", "x/[a-z", "[]"] {
+            let error = Excludes::new(["*.tmp", pattern]).expect_err(pattern);
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("bad exclude pattern '{pattern}': ")),
+                "{error}"
+            );
+        }
+        Excludes::new(["[ab]", "[]]", "\\[", "[!a]*"]).expect("classes with an end");
     }
 
     #[test]
