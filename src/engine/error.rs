@@ -37,12 +37,30 @@ pub enum EngineError {
         id: [u8; 32],
     },
     /// The key belongs to another key domain than the repository.
-    #[error("the key is of domain {given}, the repository of {wanted}")]
+    #[error(
+        "the key is of domain {given}, the repository is sealed for domain {wanted}: it was made with another key"
+    )]
     WrongKey {
         /// The repository's domain, shortened.
         wanted: String,
         /// The key's domain, shortened.
         given: String,
+    },
+    /// The repositories of a copy belong to different key domains.
+    #[error(
+        "the source is sealed for domain {from}, the target for domain {to}: copies go between repositories of one key"
+    )]
+    OtherDomain {
+        /// The source's domain, shortened.
+        from: String,
+        /// The target's domain, shortened.
+        to: String,
+    },
+    /// A repository was to be copied to itself.
+    #[error("`{place}` is both the source and the target of the copy")]
+    SameRepository {
+        /// Where it is.
+        place: String,
     },
     /// The operation needs the reading key.
     #[error("the reading key is needed to {0}")]
@@ -69,8 +87,11 @@ pub enum EngineError {
     #[error("`{0}` fits several snapshots")]
     Ambiguous(String),
     /// The snapshot has no such path.
-    #[error("the snapshot has no `{0}`")]
+    #[error("the snapshot has no `{0}`; a listing of it names the paths it holds")]
     NoPath(String),
+    /// The name that a stream is to have is no plain file name.
+    #[error("the name of a stream is a plain file name, `{0}` is not")]
+    StreamName(String),
     /// A value is too large for the format.
     #[error("{what} is too large: {size} bytes")]
     TooLarge {
@@ -88,9 +109,17 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// A thread of the engine panicked, so its work is missing.
+    #[error("a thread of the engine failed in an unforeseen way")]
+    Panicked,
     /// Somebody asked to stop.
     #[error("stopped on request")]
     Cancelled,
+}
+
+/// Shortens a key domain for an error.
+pub(super) fn short(domain: &str) -> String {
+    domain.chars().take(12).collect()
 }
 
 impl EngineError {

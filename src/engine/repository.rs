@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::crypto::{CryptoError, DomainId, PassphraseSlot, ReadingKey, WriterKey};
 use super::env::Env;
-use super::error::EngineError;
+use super::error::{EngineError, short};
 use super::hex;
 use super::index::{self, Index, PackEntries};
 use super::manifest::{Authentic, Clear, Manifest};
@@ -169,7 +169,6 @@ impl Repository {
         if let Some(domain) = domain.map(|domain| domain.to_string())
             && domain != marker.domain
         {
-            let short = |text: &str| text.chars().take(12).collect();
             return Err(EngineError::WrongKey {
                 wanted: short(&marker.domain),
                 given: short(&domain),

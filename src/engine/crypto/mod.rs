@@ -22,7 +22,7 @@ pub use self::slot::{ArgonCost, PassphraseSlot};
 #[derive(Debug, Error)]
 pub enum CryptoError {
     /// The passphrase opens nothing here.
-    #[error("wrong passphrase")]
+    #[error("wrong passphrase: it opens no key slot of the repository")]
     WrongPassphrase,
     /// The text is no key file.
     #[error("not a key file: {0}")]
