@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -61,8 +62,14 @@ impl Worker {
             }
         };
         for (ticket, chunk) in &self.jobs {
-            let id = writer.put(BlobKind::Chunk, &chunk, &mut codec);
-            if self.done.send(id.map(|id| (ticket, id))).is_err() {
+            let put = AssertUnwindSafe(|| writer.put(BlobKind::Chunk, &chunk, &mut codec));
+            // Whoever waits for this chunk would wait forever if a panic took its id along.
+            let (id, goes_on) = match catch_unwind(put) {
+                Ok(id) => (id, true),
+                Err(_) => (Err(EngineError::Panicked), false),
+            };
+            let sent = self.done.send(id.map(|id| (ticket, id)));
+            if sent.is_err() || !goes_on {
                 return;
             }
         }

@@ -257,3 +257,51 @@ fn passphrases_open_a_repository_and_wrong_ones_say_so() {
         Err(EngineError::NoSlot)
     ));
 }
+
+/// Panics once, in a thread that is not the one that backs up.
+struct Panicker {
+    spared: std::thread::ThreadId,
+    is_armed: std::sync::atomic::AtomicBool,
+}
+
+impl crate::engine::Observer for Panicker {
+    fn event(&self, event: crate::engine::Event<'_>) {
+        let in_pool = std::thread::current().id() != self.spared;
+        if in_pool
+            && matches!(event, crate::engine::Event::Stored { .. })
+            && self
+                .is_armed
+                .swap(false, std::sync::atomic::Ordering::Relaxed)
+        {
+            panic!("an observer failed, as this test wants");
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_the_pool_ends_the_backup_with_an_error() {
+    let (_folder, root) = tree();
+    let store = memory();
+    let (tell, told) = std::sync::mpsc::channel();
+    let shared = store.clone();
+    std::thread::spawn(move || {
+        let observer = Panicker {
+            spared: std::thread::current().id(),
+            is_armed: true.into(),
+        };
+        let failed = crate::engine::backup(
+            &writer(shared),
+            &[root],
+            crate::engine::files::ScanOptions::default(),
+            &options(),
+            &observer,
+            &crate::engine::env::Cancel::new(),
+        );
+        drop(tell.send(failed));
+    });
+    let failed = told
+        .recv_timeout(std::time::Duration::from_mins(1))
+        .expect("nobody waits for a thread that is gone");
+    assert!(matches!(failed, Err(EngineError::Panicked)), "{failed:?}");
+    assert_eq!(snapshots(&*store), 0);
+}
