@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::compress::Codec;
 use super::crypto::{ReadingKey, SessionKey, WriterKey};
 use super::error::EngineError;
-use super::files::Entry;
+use super::files::{Entry, RelPath};
 use super::index::{Index, PackInfo, Place};
 use super::manifest::codec;
 use super::pack::{BlobKind, Header, check_payload, split_blob};
@@ -219,6 +219,30 @@ impl BlobReader {
         Ok(entries)
     }
 
+    /// Tells whether a tree has an entry of this path, by the way down to it alone.
+    pub(super) fn has_entry(
+        &self,
+        writer: &WriterKey,
+        root: [u8; 32],
+        path: &RelPath,
+    ) -> Result<bool, EngineError> {
+        let mut node = self.node(writer, &root)?;
+        loop {
+            let after = node.children.partition_point(|child| child.first <= *path);
+            let Some(child) = after.checked_sub(1).and_then(|at| node.children.get(at)) else {
+                return Ok(false);
+            };
+            if node.level == 1 {
+                let bytes = self.read(writer, BlobKind::Leaf, &child.id)?;
+                let leaf = Leaf::decode(&bytes).map_err(|error| bad_tree(&child.id, &error))?;
+                return Ok(leaf.entries.iter().any(|entry| entry.path == *path));
+            }
+            let below = self.node(writer, &child.id)?;
+            check_level(&below, node.level - 1)?;
+            node = below;
+        }
+    }
+
     /// Reads a leaf with the spans that lie in blobs of their own.
     pub(super) fn leaf(
         &self,
@@ -244,6 +268,15 @@ impl BlobReader {
     }
 }
 
+/// Checks that levels fall by one on the way down, so that every way ends.
+fn check_level(node: &Node, level: u8) -> Result<(), EngineError> {
+    if node.level == level {
+        Ok(())
+    } else {
+        Err(EngineError::damaged("a tree", "a node has the wrong level"))
+    }
+}
+
 fn bad_tree(id: &[u8; 32], error: &dyn std::error::Error) -> EngineError {
     let reason = match error.source() {
         Some(source) => format!("{error}: {source}"),
@@ -264,8 +297,8 @@ pub(super) struct Entries<'a> {
 impl Entries<'_> {
     fn descend(&mut self, id: &[u8; 32], level: Option<u8>) -> Result<(), EngineError> {
         let node = self.reader.node(self.writer, id)?;
-        if level.is_some_and(|level| level != node.level) {
-            return Err(EngineError::damaged("a tree", "a node has the wrong level"));
+        if let Some(level) = level {
+            check_level(&node, level)?;
         }
         self.stack.push((node.level, node.children.into_iter()));
         Ok(())

@@ -76,6 +76,12 @@ pub fn restore(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<RestoreReport, EngineError> {
+    // A wrong path must not leave an empty target behind.
+    for path in &options.paths {
+        if !snapshot.has(path)? {
+            return Err(EngineError::NoPath(path.to_string()));
+        }
+    }
     let target = Target::open(target, options.existing)?;
     let job = Restore {
         snapshot,
@@ -129,6 +135,8 @@ impl Restore<'_> {
                 let waiting = waiting.clone();
                 scope.spawn(move || self.fill_all(&waiting));
             }
+            // Kept, it would let the sender wait for threads that are gone.
+            drop(waiting);
             let placed = self.place_all(&options.paths, &jobs);
             if placed.is_err() {
                 self.stop.store(true, Ordering::Relaxed);
@@ -167,10 +175,7 @@ impl Restore<'_> {
             report.files += u64::from(matches!(entry.kind, Kind::File { .. }));
             self.place(entry, jobs)?;
         }
-        match wanted.missing() {
-            Some(path) => Err(EngineError::NoPath(path.to_string())),
-            None => Ok(report),
-        }
+        Ok(report)
     }
 
     /// Gives a single file that was backed up as the root its own name.
@@ -264,7 +269,6 @@ fn is_about_one_file(error: &EngineError) -> bool {
 /// Selects entries by path.
 struct Wanted<'a> {
     paths: &'a [RelPath],
-    found: Vec<bool>,
     /// First names of hard links that were not selected, for other names that are.
     first_names: HashMap<RelPath, Entry>,
     /// Which selected name stands in for a first name.
@@ -275,7 +279,6 @@ impl<'a> Wanted<'a> {
     fn new(paths: &'a [RelPath]) -> Self {
         Self {
             paths,
-            found: vec![false; paths.len()],
             first_names: HashMap::new(),
             stand_ins: HashMap::new(),
         }
@@ -286,12 +289,8 @@ impl<'a> Wanted<'a> {
         if self.paths.is_empty() {
             return Some(entry);
         }
-        let mut is_wanted = false;
-        for (path, found) in self.paths.iter().zip(&mut self.found) {
-            let inside = entry.path.starts_with(path);
-            *found |= inside;
-            is_wanted |= inside;
-        }
+        let mut paths = self.paths.iter();
+        let is_wanted = paths.any(|path| entry.path.starts_with(path));
         let on_the_way =
             entry.kind.is_dir() && self.paths.iter().any(|path| path.starts_with(&entry.path));
         if on_the_way {
@@ -320,10 +319,5 @@ impl<'a> Wanted<'a> {
             entry.spans.clone_from(&first.spans);
         }
         entry
-    }
-
-    fn missing(&self) -> Option<&RelPath> {
-        let mut paths = self.paths.iter().zip(&self.found);
-        paths.find(|(_, found)| !**found).map(|(path, _)| path)
     }
 }

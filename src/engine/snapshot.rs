@@ -62,6 +62,11 @@ impl OpenSnapshot {
         self.reader.entries(&self.writer, self.tree)
     }
 
+    /// Tells whether it has an entry of this path, without reading all of them.
+    pub fn has(&self, path: &RelPath) -> Result<bool, EngineError> {
+        self.reader.has_entry(&self.writer, self.tree, path)
+    }
+
     /// Returns the name under which a single file is restored that was backed up as the root.
     pub(super) fn root_file_name(&self) -> RelPath {
         let path = self.sealed.paths.first().map_or("", String::as_str);
