@@ -46,6 +46,8 @@ pub struct BackupOptions {
     pub threads: usize,
     /// Whether all files are read, even where the previous snapshot says they are unchanged.
     pub read_all: bool,
+    /// Directories of the repository itself: they are left out wherever the walk meets them.
+    pub leave_out: Vec<PathBuf>,
 }
 
 impl BackupOptions {
@@ -58,6 +60,7 @@ impl BackupOptions {
             pack_bytes: 64 << 20,
             threads: std::thread::available_parallelism().map_or(2, usize::from) + 1,
             read_all: false,
+            leave_out: Vec::new(),
         }
     }
 }
@@ -98,7 +101,8 @@ pub fn backup(
     cancel: &Cancel,
 ) -> Result<BackupReport, EngineError> {
     let started = repository.env.clock.now_ns();
-    let scan = Scan::new(paths, Owners::of_this_machine(), scan)?;
+    let scan = Scan::new(paths, Owners::of_this_machine(), scan)?
+        .leaving_out(&options.leave_out, paths)?;
     let writer = open_writer(repository, options, observer)?;
     let previous = previous::Previous::open(repository, options);
     let texts = paths
@@ -131,7 +135,7 @@ pub fn backup_stream(
     let path = RelPath::new(file_name)
         .ok()
         .filter(|path| path.components().count() == 1)
-        .ok_or_else(|| EngineError::NoPath(file_name.to_owned()))?;
+        .ok_or_else(|| EngineError::StreamName(file_name.to_owned()))?;
     let writer = open_writer(repository, options, observer)?;
     let (roots, counts, notes) = with_pipeline(&writer, options, cancel, |pipeline| {
         let mut tree = TreeWriter::new(&writer)?;

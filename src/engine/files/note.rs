@@ -32,6 +32,8 @@ pub enum What {
     OtherFileSystem,
     /// A tagged cache directory is kept, but not its contents.
     CacheSkipped,
+    /// The repository's own directory is left out.
+    RepositoryLeftOut,
     /// It was gone when its turn came.
     Vanished,
     /// Its metadata could not be read, so it is left out.
@@ -67,7 +69,11 @@ impl What {
     pub fn is_loss(&self) -> bool {
         !matches!(
             self,
-            Self::SocketSkipped | Self::OtherFileSystem | Self::CacheSkipped | Self::Vanished
+            Self::SocketSkipped
+                | Self::OtherFileSystem
+                | Self::CacheSkipped
+                | Self::RepositoryLeftOut
+                | Self::Vanished
         )
     }
 
@@ -78,6 +84,7 @@ impl What {
             Self::KindSkipped => "is of an unknown kind and was skipped",
             Self::OtherFileSystem => "is on another file system and was not entered",
             Self::CacheSkipped => "is a tagged cache, its contents were skipped",
+            Self::RepositoryLeftOut => "was left out: it is the repository itself",
             Self::Vanished => "vanished meanwhile",
             Self::Unreadable => "could not be examined",
             Self::FileUnreadable => "could not be read",

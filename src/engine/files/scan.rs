@@ -54,6 +54,9 @@ pub enum ScanError {
     /// A root, or with several roots a directory above one, is a symbolic link.
     #[error("path '{}' is a symbolic link; name what it leads to", .0.display())]
     SymbolicLink(PathBuf),
+    /// A root is the repository's own directory.
+    #[error("path '{}' is the repository itself", .0.display())]
+    Repository(PathBuf),
     /// A root does not exist or cannot be examined.
     #[error("path '{}' cannot be examined", .path.display())]
     Root {
@@ -110,6 +113,8 @@ pub struct Scan {
     stack: Vec<Frame>,
     path: RelPath,
     links: HashMap<Identity, FirstName>,
+    /// Directories that are left out by what they are, whatever their path.
+    left_out: Vec<Identity>,
     notes: VecDeque<Note>,
     xattrs: XattrReader,
     buffer: Vec<u8>,
@@ -156,10 +161,35 @@ impl Scan {
             stack: Vec::new(),
             path: RelPath::root(),
             links: HashMap::new(),
+            left_out: Vec::new(),
             notes: VecDeque::new(),
             xattrs: XattrReader::new(),
             buffer: Vec::new(),
         })
+    }
+
+    /// Leaves out directories of the repository itself; none of `roots` can be one.
+    ///
+    /// They are known again by device and inode, so that a link or a second mount on the way
+    /// to one does not hide it. What does not exist is nothing to leave out.
+    pub fn leaving_out(mut self, dirs: &[PathBuf], roots: &[PathBuf]) -> Result<Self, ScanError> {
+        let identity = |path: &PathBuf| match rustix::fs::stat(path) {
+            Ok(stat) => Ok(Some(Identity::of(&stat))),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(ScanError::Root {
+                path: path.clone(),
+                source: errno.into(),
+            }),
+        };
+        for dir in dirs {
+            self.left_out.extend(identity(dir)?);
+        }
+        for root in roots {
+            if identity(root)?.is_some_and(|root| self.left_out.contains(&root)) {
+                return Err(ScanError::Repository(root.clone()));
+            }
+        }
+        Ok(self)
     }
 
     /// Forgets that an entry was the first of several names, so that the next name takes its place.
@@ -204,6 +234,13 @@ impl Scan {
                 device: stat.st_dev,
             },
             Reach::WayOnly => Reach::WayOnly,
+            Reach::Whole { .. } if is_dir && self.left_out.contains(&Identity::of(&stat)) => {
+                self.note(What::RepositoryLeftOut);
+                if !on_the_way {
+                    return None;
+                }
+                Reach::WayOnly
+            }
             Reach::Whole { .. } if self.options.excludes.excludes(&self.path, is_dir) => {
                 if !on_the_way {
                     return None;

@@ -12,8 +12,8 @@ use crate::engine::manifest::Authentic;
 use crate::engine::pack::BlobKind;
 use crate::engine::store::{Call, Counting, Folder, Memory, Store};
 use crate::engine::{
-    Access, EngineError, OpenSnapshot, Repository, RestoreOptions, Silent, backup, backup_stream,
-    restore,
+    Access, BackupOptions, EngineError, OpenSnapshot, Repository, RestoreOptions, Silent, backup,
+    backup_stream, restore,
 };
 
 #[test]
@@ -121,6 +121,42 @@ fn parts_are_restored_with_the_folders_above_them() {
 }
 
 #[test]
+fn a_path_that_is_not_there_is_named_before_the_target_is_made() {
+    let (_folder, root) = tree();
+    let store = memory();
+    back_up(&writer(store.clone()), &root).expect("a backup");
+    let snapshot = open_latest(&reader(store)).expect("a snapshot");
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let target = place.path().join("new");
+    for gone in ["etc/gone", "aaa", "zzz/deep", "etc/conf-001/x"] {
+        let paths = ["etc/conf-001", gone].map(|path| RelPath::new(path).expect("a path"));
+        let options = RestoreOptions {
+            paths: paths.to_vec(),
+            ..RestoreOptions::default()
+        };
+        let refused = restore(&snapshot, &target, &options, &Silent, &Cancel::new())
+            .expect_err("a path that is not there");
+        assert_eq!(
+            refused.to_string(),
+            format!("the snapshot has no `{gone}`; a listing of it names the paths it holds")
+        );
+        assert!(!target.exists(), "{gone}");
+    }
+}
+
+#[test]
+fn every_path_of_a_snapshot_is_found() {
+    let (_folder, root) = tree();
+    let store = memory();
+    back_up(&writer(store.clone()), &root).expect("a backup");
+    let snapshot = open_latest(&reader(store)).expect("a snapshot");
+    let entries: Result<Vec<_>, _> = snapshot.entries().expect("a tree").collect();
+    for entry in entries.expect("entries") {
+        assert!(snapshot.has(&entry.path).expect("a tree"), "{}", entry.path);
+    }
+}
+
+#[test]
 fn a_single_file_comes_back_under_its_name() {
     let (_folder, root) = tree();
     let store = memory();
@@ -194,7 +230,10 @@ fn a_stream_becomes_a_file() {
             &Silent,
             &Cancel::new(),
         );
-        assert!(refused.is_err(), "{name}");
+        assert_eq!(
+            refused.expect_err("no plain name").to_string(),
+            format!("the name of a stream is a plain file name, `{name}` is not")
+        );
     }
 }
 
@@ -379,4 +418,55 @@ fn a_file_that_cannot_be_read_is_missing_and_one_that_changes_is_not() {
         fs::read(target.path().join("only")).expect("a file"),
         b"short"
     );
+}
+
+#[test]
+fn the_repository_itself_is_left_out_and_that_is_no_loss() {
+    let (_folder, root) = tree();
+    let inside = root.join("etc/repository");
+    fs::create_dir_all(inside.join("packs")).expect("a folder");
+    fs::write(inside.join("packs/x"), b"x").expect("a file");
+    let link = root.join("way");
+    std::os::unix::fs::symlink(&inside, &link).expect("a link");
+    let store = memory();
+    let run = |roots: &[std::path::PathBuf]| {
+        let options = BackupOptions {
+            leave_out: vec![link.clone(), root.join("not-there")],
+            ..options()
+        };
+        backup(
+            &writer(store.clone()),
+            roots,
+            ScanOptions::default(),
+            &options,
+            &Silent,
+            &Cancel::new(),
+        )
+    };
+    let report = run(std::slice::from_ref(&root)).expect("a backup");
+    assert!(report.clear.complete);
+    let notes: Vec<_> = report
+        .notes
+        .kept()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        notes,
+        ["etc/repository was left out: it is the repository itself"]
+    );
+    let snapshot = open_latest(&reader(store.clone())).expect("a snapshot");
+    let has = |path: &str| snapshot.has(&RelPath::new(path).expect("a path"));
+    assert!(has("etc/conf-001").expect("a tree"));
+    assert!(!has("etc/repository").expect("a tree"));
+    for roots in [
+        vec![inside.clone()],
+        vec![inside.clone(), root.join("data")],
+    ] {
+        let refused = run(&roots).expect_err("nothing else to back up");
+        assert_eq!(
+            refused.to_string(),
+            format!("path '{}' is the repository itself", inside.display())
+        );
+    }
 }
