@@ -1,14 +1,17 @@
 //! Copies snapshots between repositories of one key domain, without a key.
 //!
 //! What is missing is found by following references; packs travel whole and unchanged, then
-//! the index, then receipts, and manifests last.
+//! the index, then receipts, and manifests last. Snapshots that the target had before are
+//! looked at too: what they lack is brought back.
 
-use std::collections::{BTreeSet, HashSet};
+mod heal;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::crypto::CryptoError;
 use super::env::{Cancel, Env};
-use super::error::EngineError;
+use super::error::{EngineError, short};
 use super::hex;
 use super::index::{self, Index, PackEntries, PackInfo};
 use super::manifest::Manifest;
@@ -42,6 +45,10 @@ pub struct SyncReport {
     pub packs: u64,
     /// How many bytes of packs were copied.
     pub bytes: u64,
+    /// How many files were brought back that the target had lost, or had in part.
+    pub healed: u64,
+    /// How many packs, lists and chunks that snapshots of both need were to be had in neither.
+    pub lost: u64,
 }
 
 /// Copies what the target lacks of the selected snapshots. Running it again goes on.
@@ -55,11 +62,13 @@ pub fn sync(
 ) -> Result<SyncReport, EngineError> {
     let (theirs, ours) = (Marker::read(&**from)?, Marker::read(&**to)?);
     if theirs.domain != ours.domain {
-        let short = |text: &str| text.chars().take(12).collect();
-        return Err(EngineError::WrongKey {
-            wanted: short(&ours.domain),
-            given: short(&theirs.domain),
+        return Err(EngineError::OtherDomain {
+            from: short(&theirs.domain),
+            to: short(&ours.domain),
         });
+    }
+    if theirs.repository == ours.repository && from.place() == to.place() {
+        return Err(EngineError::SameRepository { place: to.place() });
     }
     let _reading = ReadSession::open_on(from.clone(), env)?;
     let session = SessionId::new(env.random().map_err(CryptoError::Entropy)?);
@@ -79,7 +88,17 @@ struct Copy<'a> {
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
     source: Index,
+    /// What is in whole packs of the target, those that are condemned included.
     target: Index,
+    /// The packs that the target lists, and their lengths.
+    there: HashMap<[u8; 32], u64>,
+    /// Segments of the target that make no sense.
+    bad_segments: Vec<StoreName>,
+    /// Packs of the source that were stored at the target now.
+    copied: HashSet<[u8; 32]>,
+    /// Files of the target that are whole again.
+    healed: HashSet<[u8; 32]>,
+    expected: u64,
     /// Packs at the target that may be deleted any time.
     condemned: HashSet<[u8; 32]>,
     unindexed: Vec<PackEntries>,
@@ -92,6 +111,17 @@ struct Needed {
     /// Blobs of references that were followed.
     refs: HashSet<[u8; 32]>,
     blobs: HashSet<[u8; 32]>,
+}
+
+/// Lists packs to copy: not of data, hash, length. Metadata comes after the data it names.
+type Packs = BTreeSet<(bool, [u8; 32], u64)>;
+
+fn info((is_meta, hash, size): (bool, [u8; 32], u64)) -> PackInfo {
+    PackInfo {
+        hash,
+        size,
+        is_data: !is_meta,
+    }
 }
 
 impl<'a> Copy<'a> {
@@ -112,6 +142,11 @@ impl<'a> Copy<'a> {
             cancel,
             source,
             target: Index::new(),
+            there: HashMap::new(),
+            bad_segments: Vec::new(),
+            copied: HashSet::new(),
+            healed: HashSet::new(),
+            expected: 0,
             condemned,
             unindexed: Vec::new(),
             report: SyncReport::default(),
@@ -122,20 +157,18 @@ impl<'a> Copy<'a> {
 
     /// Reads which packs the target holds in full, those of an interrupted copy included.
     fn read_target(&mut self) -> Result<(), EngineError> {
-        let (all, _) = load_index(self.to)?;
+        let (all, damaged) = load_index(self.to)?;
+        self.bad_segments = damaged.into_iter().map(|(name, _)| name).collect();
         let mut there = Vec::new();
         for folder in [Folder::Packs, Folder::Meta] {
             there.extend(self.to.list(folder)?);
         }
-        let sizes: HashSet<_> = there
+        self.there = there
             .iter()
             .filter_map(|file| Some((file.name.content_hash()?, file.size)))
             .collect();
+        self.target = all.filtered(|pack| self.is_whole(pack));
         let condemned = &self.condemned;
-        let is_good = |pack: &PackInfo| {
-            sizes.contains(&(pack.hash, pack.size)) && !condemned.contains(&pack.hash)
-        };
-        self.target = all.filtered(is_good);
         let is_unknown = |name: &StoreName| {
             let hash = name.content_hash();
             hash.is_some_and(|hash| !all.has_pack(&hash) && !condemned.contains(&hash))
@@ -150,7 +183,18 @@ impl<'a> Copy<'a> {
             }
             self.target.sort();
         }
-        Ok(())
+        self.heal_segments()
+    }
+
+    /// Tells whether the target lists a pack in its full length.
+    fn is_whole(&self, pack: &PackInfo) -> bool {
+        self.there.get(&pack.hash) == Some(&pack.size)
+    }
+
+    /// Tells whether a blob is in a pack of the target that a new snapshot may build on.
+    fn is_at_target(&self, id: &[u8; 32]) -> bool {
+        let mut places = self.target.find(id);
+        places.any(|(_, pack)| !self.condemned.contains(&pack.hash))
     }
 
     fn run(
@@ -158,15 +202,13 @@ impl<'a> Copy<'a> {
         session: &SessionId,
         selection: &Selection,
     ) -> Result<SyncReport, EngineError> {
-        let manifests = self.missing(selection)?;
+        let (names, had) = self.select(selection)?;
+        let mut manifests = Vec::new();
         let mut needed = Needed::default();
-        for (name, bytes) in &manifests {
-            let manifest = Manifest::decode(name, bytes)?;
-            let root = manifest
-                .clear
-                .refs_root()
-                .ok_or_else(|| EngineError::damaged(name, "it names no references"))?;
-            self.follow(&root, None, &mut needed)?;
+        for name in names {
+            let bytes = self.from.get(&name)?;
+            self.follow_snapshot(&name, &bytes, &mut needed)?;
+            manifests.push((name, bytes));
         }
         self.copy_packs(&needed)?;
         self.put_segment(0)?;
@@ -177,6 +219,9 @@ impl<'a> Copy<'a> {
             self.to.commit(session, &name, &bytes)?;
             self.report.snapshots.push(name);
         }
+        self.report.had = had.len() as u64;
+        self.heal(&had)?;
+        self.report.healed = self.healed.len() as u64;
         Ok(self.report)
     }
 
@@ -188,8 +233,11 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Returns the selected manifests that the target lacks.
-    fn missing(&mut self, selection: &Selection) -> Result<Vec<(StoreName, Vec<u8>)>, EngineError> {
+    /// Returns the selected snapshots: those that the target lacks, and those that it has.
+    fn select(
+        &self,
+        selection: &Selection,
+    ) -> Result<(Vec<StoreName>, Vec<StoreName>), EngineError> {
         let mut names: Vec<StoreName> = self
             .from
             .list(Folder::Snapshots)?
@@ -213,16 +261,22 @@ impl<'a> Copy<'a> {
             .into_iter()
             .map(|file| file.name)
             .collect();
-        let mut manifests = Vec::new();
-        for name in names {
-            if there.contains(&name) {
-                self.report.had += 1;
-            } else {
-                let bytes = self.from.get(&name)?;
-                manifests.push((name, bytes));
-            }
-        }
-        Ok(manifests)
+        Ok(names.into_iter().partition(|name| !there.contains(name)))
+    }
+
+    /// Collects every blob that a snapshot needs.
+    fn follow_snapshot(
+        &self,
+        name: &StoreName,
+        manifest: &[u8],
+        needed: &mut Needed,
+    ) -> Result<(), EngineError> {
+        let manifest = Manifest::decode(name, manifest)?;
+        let root = manifest
+            .clear
+            .refs_root()
+            .ok_or_else(|| EngineError::damaged(name, "it names no references"))?;
+        self.follow(&root, None, needed)
     }
 
     /// Follows references from a root and collects every blob that is needed.
@@ -255,50 +309,67 @@ impl<'a> Copy<'a> {
     }
 
     fn read_refs(&self, id: &[u8; 32]) -> Result<Refs, EngineError> {
-        read_refs(self.from, &self.source, id)
+        read_refs(self.from, &self.source, id).or_else(|error| {
+            // What is damaged at the source may be whole at the target.
+            read_refs(self.to, &self.target, id).map_err(|_| error)
+        })
     }
 
     fn copy_packs(&mut self, needed: &Needed) -> Result<(), EngineError> {
-        let mut packs = BTreeSet::new();
-        let mut expected = 0;
+        let mut packs = Packs::new();
         for id in &needed.blobs {
-            if self.target.find(id).next().is_some() {
+            if self.is_at_target(id) {
                 continue;
             }
             let place = self.source.find(id).next();
             let (_, pack) = place.ok_or(EngineError::MissingBlob { id: *id })?;
-            // Metadata comes after the data it names.
-            if packs.insert((!pack.is_data, pack.hash, pack.size)) {
-                expected += pack.size;
-            }
+            packs.insert((!pack.is_data, pack.hash, pack.size));
         }
-        self.observer.event(Event::Expected { bytes: expected });
-        for (is_meta, hash, size) in packs {
+        self.expect(&packs);
+        for pack in packs {
             self.check_cancel()?;
-            let info = PackInfo {
-                hash,
-                size,
-                is_data: !is_meta,
-            };
-            self.copy_pack(&info)?;
+            let pack = info(pack);
+            let bytes = self.fetch(&pack)?;
+            self.store(&pack, &bytes)?;
         }
         Ok(())
     }
 
-    fn copy_pack(&mut self, pack: &PackInfo) -> Result<(), EngineError> {
+    /// Tells the observer how much is to be copied in all.
+    fn expect(&mut self, packs: &Packs) {
+        self.expected += packs.iter().map(|(_, _, size)| size).sum::<u64>();
+        self.observer.event(Event::Expected {
+            bytes: self.expected,
+        });
+    }
+
+    /// Reads a pack of the source and checks all of it that shows without a key.
+    fn fetch(&self, pack: &PackInfo) -> Result<Vec<u8>, EngineError> {
         let name = pack.name();
         let bytes = self.from.get(&name)?;
-        let damaged = |error: &dyn ToString| EngineError::damaged(&name, error.to_string());
         name.check_bytes(&bytes)
-            .map_err(|_| damaged(&"its bytes do not hash to its name"))?;
-        let view = PackView::parse(&bytes).map_err(|error| damaged(&error))?;
-        view.check().map_err(|error| damaged(&error))?;
+            .map_err(|_| EngineError::damaged(&name, "its bytes do not hash to its name"))?;
+        PackView::parse(&bytes)
+            .and_then(|view| view.check())
+            .map_err(|error| EngineError::damaged(&name, error))?;
+        Ok(bytes)
+    }
+
+    /// Stores a checked pack at the target.
+    fn store(&mut self, pack: &PackInfo, bytes: &[u8]) -> Result<(), EngineError> {
+        let name = pack.name();
+        let view = PackView::parse(bytes).map_err(|error| EngineError::damaged(&name, error))?;
         let entries = if self.condemned.contains(&pack.hash) {
             self.put_rebuilt(&view, pack.is_data)?
         } else {
-            self.put_pack(&name, &bytes)?;
+            self.put_pack(&name, bytes)?;
+            // A file of this name that was there before was not whole.
+            if self.there.contains_key(&pack.hash) && !self.is_whole(pack) {
+                self.healed.insert(pack.hash);
+            }
             view.entries(pack.is_data)
         };
+        self.copied.insert(pack.hash);
         self.unindexed.push(entries);
         self.put_segment(SEGMENT_PACKS)
     }
@@ -344,7 +415,10 @@ impl<'a> Copy<'a> {
         if self.unindexed.len() > limit {
             let bytes = index::encode(&std::mem::take(&mut self.unindexed));
             let name = StoreName::index(blake3::hash(&bytes).as_bytes());
-            self.to.put(&name, &bytes)?;
+            let put = self.to.put(&name, &bytes)?;
+            if put == Put::Stored && self.bad_segments.contains(&name) {
+                self.healed.extend(name.content_hash());
+            }
         }
         Ok(())
     }
@@ -356,7 +430,10 @@ impl<'a> Copy<'a> {
             return Ok(());
         }
         for id in &needed.blobs {
-            let mut places = self.target.find(id).peekable();
+            let places = self.target.find(id);
+            let mut places = places
+                .filter(|(_, pack)| !self.condemned.contains(&pack.hash))
+                .peekable();
             let was_there = places.peek().is_some();
             if was_there && places.all(|(_, pack)| now.contains(&pack.hash)) {
                 let reason = "a pack this copy builds on is being collected; run it again";

@@ -104,6 +104,102 @@ fn packs_condemned_at_the_target_are_copied_anew() {
     assert_restores(&reader(to), &root);
 }
 
+type Harm = fn(&Memory, &StoreName);
+
+#[test]
+fn a_copy_brings_back_what_is_cut_or_gone_at_the_target() {
+    let (_folder, root) = tree();
+    let from = memory();
+    back_up(&writer(from.clone()), &root).expect("a backup");
+    let harms: [(&str, Harm); 3] = [
+        ("cut", |store, name| {
+            store.damage(name, |bytes| bytes.truncate(bytes.len() / 2));
+        }),
+        ("emptied", |store, name| store.damage(name, Vec::clear)),
+        ("gone", |store, name| store.remove(name).expect("a removal")),
+    ];
+    for (what, harm) in harms {
+        for folder in [Folder::Packs, Folder::Meta] {
+            let to = like(&*from);
+            copy(from.clone(), to.clone()).expect("a copy");
+            let files = to.list(folder).expect("a listing");
+            for file in &files {
+                harm(&to, &file.name);
+            }
+            let report = copy(from.clone(), to.clone()).expect("a copy");
+            assert_eq!((report.had, report.snapshots.len(), report.lost), (1, 0, 0));
+            assert_eq!(report.healed, files.len() as u64, "{what}");
+            assert_eq!(report.packs, files.len() as u64, "{what}");
+            let again = copy(from.clone(), to.clone()).expect("a copy");
+            assert_eq!((again.healed, again.packs), (0, 0), "{what}");
+            assert_eq!(to.list(folder).expect("a listing"), files, "{what}");
+            assert!(verify_all(&reader(to.clone())).is_empty(), "{what}");
+            assert_restores(&reader(to), &root);
+        }
+    }
+}
+
+#[test]
+fn a_copy_brings_back_packs_that_no_segment_names_any_more() {
+    let (_folder, root) = tree();
+    let from = memory();
+    back_up(&writer(from.clone()), &root).expect("a backup");
+    let to = like(&*from);
+    copy(from.clone(), to.clone()).expect("a copy");
+    let files = to.list(Folder::Packs).expect("a listing");
+    to.remove(&files[0].name).expect("a removal");
+    for segment in to.list(Folder::Index).expect("a listing") {
+        to.remove(&segment.name).expect("a removal");
+    }
+    copy(from, to.clone()).expect("a copy");
+    assert_eq!(to.list(Folder::Packs).expect("a listing"), files);
+    assert!(verify_all(&reader(to)).is_empty());
+}
+
+#[test]
+fn a_damaged_segment_at_the_target_is_made_again() {
+    let (_folder, root) = tree();
+    let from = memory();
+    back_up(&writer(from.clone()), &root).expect("a backup");
+    let to = like(&*from);
+    copy(from.clone(), to.clone()).expect("a copy");
+    let segments = to.list(Folder::Index).expect("a listing");
+    to.damage(&segments[0].name, |bytes| bytes.truncate(20));
+    let report = copy(from, to.clone()).expect("a copy");
+    assert_eq!((report.healed, report.packs), (1, 0));
+    assert_eq!(to.list(Folder::Index).expect("a listing"), segments);
+    assert!(verify_all(&reader(to)).is_empty());
+}
+
+#[test]
+fn trouble_with_old_snapshots_at_the_source_does_not_stop_new_ones() {
+    let (_folder, root) = tree();
+    let from = memory();
+    back_up(&writer(from.clone()), &root.join("data")).expect("a backup");
+    let to = like(&*from);
+    copy(from.clone(), to.clone()).expect("a copy");
+    let files = from.list(Folder::Packs).expect("a listing");
+    from.remove(&files[0].name).expect("a removal");
+    to.remove(&files[0].name).expect("a removal");
+    back_up(&writer(from.clone()), &root.join("etc")).expect("a backup");
+    let report = copy(from, to.clone()).expect("a copy");
+    assert_eq!((report.snapshots.len(), report.had), (1, 1));
+    assert!(report.lost > 0 && report.healed == 0);
+    assert!(!verify_all(&reader(to)).is_empty());
+}
+
+#[test]
+fn a_repository_is_not_copied_to_itself() {
+    let (_folder, root) = tree();
+    let from = memory();
+    back_up(&writer(from.clone()), &root.join("etc")).expect("a backup");
+    let refused = copy(from.clone(), from).expect_err("a copy to itself");
+    assert_eq!(
+        refused.to_string(),
+        "`memory` is both the source and the target of the copy"
+    );
+}
+
 #[test]
 fn a_damaged_pack_is_not_copied() {
     let (_folder, root) = tree();
@@ -131,7 +227,7 @@ fn another_key_domain_is_refused_and_sources_are_selected() {
         .expect("a repository");
     assert!(matches!(
         copy(from.clone(), other),
-        Err(EngineError::WrongKey { .. })
+        Err(EngineError::OtherDomain { .. })
     ));
     back_up(&writer(from.clone()), &root.join("etc")).expect("a backup");
     let to = like(&*from);
