@@ -72,6 +72,7 @@ pub fn backup(
         paths: paths.clone(),
         exclude: exclude.clone(),
         one_file_system: *one_file_system,
+        leave_out: datastores_on(fleet, &declared.on),
         expected: facts
             .sources
             .get(source)
@@ -102,6 +103,21 @@ pub fn backup(
     };
     report.store_calls = calls(&store.take());
     Ok(report)
+}
+
+/// Returns the folders of all datastores that are served from a node.
+///
+/// A backup that held its own repository would grow with every run.
+fn datastores_on(fleet: &Fleet, node: &Name) -> Vec<String> {
+    let places = fleet
+        .topology
+        .datastores
+        .values()
+        .filter_map(|store| store.first_place());
+    places
+        .filter(|place| place.node == *node)
+        .map(|place| place.path.clone())
+        .collect()
 }
 
 /// Reads a source of this machine into a store, with a writer's keys only.
@@ -135,7 +151,10 @@ fn copy_with(
         ..ScanOptions::default()
     };
     let paths: Vec<PathBuf> = job.paths.iter().map(PathBuf::from).collect();
-    let options = BackupOptions::new(&job.source, writer.label(), &job.machine);
+    let options = BackupOptions {
+        leave_out: job.leave_out.iter().map(PathBuf::from).collect(),
+        ..BackupOptions::new(&job.source, writer.label(), &job.machine)
+    };
     let meter = Meter::new(tell, job.expected);
     let made = crate::engine::backup(&repository, &paths, scan, &options, &meter, cancel)
         .map_err(|error| Fault::engine(&error))?;

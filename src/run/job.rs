@@ -31,6 +31,9 @@ pub struct BackupJob {
     pub exclude: Vec<String>,
     /// Whether other filesystems below are left out.
     pub one_file_system: bool,
+    /// Folders that are left out wherever they are met: datastores on the same machine.
+    #[serde(default)]
+    pub leave_out: Vec<String>,
     /// How many bytes are expected, if that is known.
     pub expected: Option<u64>,
 }
@@ -92,6 +95,8 @@ pub struct SyncReport {
     pub packs: u64,
     /// How many bytes that were.
     pub bytes: u64,
+    /// How many files that the target had lost were brought back.
+    pub healed: u64,
 }
 
 /// How far long work has come.

@@ -7,7 +7,7 @@ use crate::run::Cancel;
 use crate::run::backup::Tell;
 use crate::run::fleet::{Fleet, Rights};
 use crate::run::job::SyncReport;
-use crate::run::message::Fault;
+use crate::run::message::{Fault, FaultKind};
 use crate::run::meter::Meter;
 
 /// Copies the snapshots of some sources, or of all, from one datastore to another.
@@ -32,10 +32,20 @@ pub fn sync(
     let meter = Meter::new(tell, None);
     let made = crate::engine::sync(&source, &target, &Env::system(), &selection, &meter, cancel)
         .map_err(|error| Fault::engine(&error))?;
+    if made.lost > 0 {
+        return Err(Fault::new(
+            FaultKind::Incomplete,
+            format!(
+                "{} files that snapshots of {to} need are lost there and not in {from} either; what could be copied was; bkpctl store verify on {to}'s folder names them",
+                made.lost
+            ),
+        ));
+    }
     Ok(SyncReport {
         snapshots: made.snapshots.len() as u64,
         packs: made.packs,
         bytes: made.bytes,
+        healed: made.healed,
     })
 }
 
@@ -47,8 +57,12 @@ pub fn words(report: &SyncReport) -> String {
         "snapshots"
     };
     let packs = if report.packs == 1 { "pack" } else { "packs" };
+    let healed = match report.healed {
+        0 => String::new(),
+        n => format!(", {n} lost or cut files brought back"),
+    };
     format!(
-        "{} {snapshots}, {} {packs}, {} copied",
+        "{} {snapshots}, {} {packs}, {} copied{healed}",
         report.snapshots,
         report.packs,
         ByteSize(report.bytes)

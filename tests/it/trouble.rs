@@ -207,3 +207,41 @@ fn a_datastore_that_vanished_is_not_made_anew_without_a_yes() {
     std::fs::rename(sandbox.join("unmounted"), sandbox.join("store")).expect("it is back");
     sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
 }
+
+#[test]
+fn a_truncated_pack_is_brought_back_by_a_sync_from_a_whole_copy() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/file", noise(2 << 20, 3));
+    store(&sandbox, &["init", "one"]).exits(0);
+    store(&sandbox, &["backup", "one", "data"]).exits(0);
+    store(&sandbox, &["sync", "one", "two"]).exits(0);
+    let mut cut = 0;
+    each_below(&sandbox.join("two/packs"), &mut |path, meta| {
+        if meta.is_file() {
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .expect("a pack");
+            file.set_len(meta.len() / 2).expect("cut");
+            cut += 1;
+        }
+    });
+    assert!(cut > 0);
+    store(&sandbox, &["verify", "two", "--read-data"]).exits(1);
+    store(&sandbox, &["sync", "one", "two"])
+        .exits(0)
+        .says("brought back");
+    store(&sandbox, &["verify", "two", "--read-data"]).exits(0);
+    store(&sandbox, &["restore", "two", "latest", "back"]).exits(0);
+    assert_same(&sandbox.join("data"), &sandbox.join("back"));
+}
+
+#[test]
+fn a_backup_leaves_out_the_repository_it_goes_into() {
+    let sandbox = Sandbox::new();
+    sandbox.write("tree/file", "x");
+    store(&sandbox, &["init", "tree/repository"]).exits(0);
+    store(&sandbox, &["backup", "tree/repository", "tree"]).exits(0);
+    store(&sandbox, &["restore", "tree/repository", "latest", "back"]).exits(0);
+    assert!(sandbox.join("back/file").exists() && !sandbox.join("back/repository/packs").exists());
+}

@@ -187,7 +187,12 @@ fn backup(context: &Context, store: &Path, what: &What<'_>, key: &Secret, json: 
             .help("bkpctl store backup STORE PATH…, or --stdin-name NAME"));
     }
     let repository = reader(store, key)?;
-    let options = BackupOptions::new(what.source, what.source, &here::machine_id());
+    let own = std::path::absolute(store)
+        .map_err(|e| Failure::new(format!("failed to find the current folder: {e}")))?;
+    let options = BackupOptions {
+        leave_out: vec![own],
+        ..BackupOptions::new(what.source, what.source, &here::machine_id())
+    };
     let report = shown(
         context,
         (store, what.source),
@@ -345,7 +350,7 @@ fn verify(
             "{} snapshots, {} packs, {} read: {depth}",
             made.snapshots,
             made.packs,
-            ByteSize(made.bytes)
+            ByteSize(made.bytes),
         )
     };
     let report = shown(context, (store, "verify"), words, |tell, cancel| {
@@ -378,11 +383,12 @@ fn sync(context: &Context, from: &Path, to: &Path, json: bool) -> Outcome {
     let target = open::open_or_create_like(to, source.as_ref())?;
     let words = |made: &crate::engine::SyncReport| {
         format!(
-            "{} new, {} there before, {} packs, {} copied",
+            "{} new, {} there before, {} packs, {} copied, {} lost or cut files brought back",
             count(made.snapshots.len(), "snapshot", "snapshots"),
             made.had,
             made.packs,
-            ByteSize(made.bytes)
+            ByteSize(made.bytes),
+            made.healed
         )
     };
     let report = shown(
@@ -409,7 +415,17 @@ fn sync(context: &Context, from: &Path, to: &Path, json: bool) -> Outcome {
             "had": report.had,
             "packs": report.packs,
             "bytes": report.bytes,
+            "healed": report.healed,
+            "lost": report.lost,
         }))?;
+    }
+    if report.lost > 0 {
+        return Err(Failure::new(format!(
+            "{} files that snapshots need are in neither repository; what could be copied was",
+            report.lost
+        ))
+        .exit(Exit::Partial)
+        .help(format!("bkpctl store verify {}", to.display())));
     }
     Ok(Exit::Ok)
 }

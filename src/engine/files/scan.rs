@@ -175,7 +175,8 @@ impl Scan {
     pub fn leaving_out(mut self, dirs: &[PathBuf], roots: &[PathBuf]) -> Result<Self, ScanError> {
         let identity = |path: &PathBuf| match rustix::fs::stat(path) {
             Ok(stat) => Ok(Some(Identity::of(&stat))),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            // What we may not even look at, the walk can't enter either.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
             Err(errno) => Err(ScanError::Root {
                 path: path.clone(),
                 source: errno.into(),
