@@ -159,7 +159,10 @@ impl Reader<'_> {
         self.bytes += text.len();
         let (nodes, mistakes) = parse(&text, id, &mut self.atoms);
         self.out.files.push(SourceFile::new(path.to_owned(), text));
-        self.out.partial |= !mistakes.is_empty();
+        // A value that lacks its quotes takes its own statement with it and hides no name.
+        self.out.partial |= mistakes
+            .iter()
+            .any(|mistake| mistake.code != Code::NeedsQuotes);
         self.out.mistakes.extend(mistakes);
         self.open.push(path.to_owned());
         for node in nodes {
