@@ -410,7 +410,8 @@ impl Plan {
 
     /// Returns whether some finding is an error that no pending action mends.
     ///
-    /// That a node was not reached makes a plan incomplete, not wrong.
+    /// That a node was not reached makes a plan incomplete, not wrong; a broken rule denies
+    /// it. Both have an exit code of their own.
     pub fn has_errors(&self) -> bool {
         let unreached = |finding: &Finding| {
             finding.address.kind() == "node"
@@ -420,7 +421,10 @@ impl Plan {
                     .any(|node| node.unreachable.is_some() && node.name == *finding.address.name())
         };
         self.findings.iter().any(|finding| {
-            finding.severity == Severity::Error && !finding.fixed_by_plan && !unreached(finding)
+            finding.severity == Severity::Error
+                && !finding.fixed_by_plan
+                && finding.address.kind() != "policy"
+                && !unreached(finding)
         })
     }
 

@@ -244,3 +244,12 @@ fn a_restore_by_path_brings_that_and_nothing_else() {
         "nothing is made for a path that is not there"
     );
 }
+
+#[test]
+fn a_broken_rule_has_its_own_exit_code_and_nothing_is_changed() {
+    let sandbox = sandbox();
+    sandbox.write("topology.kdl", TOPOLOGY.replace("copies 2", "copies 3"));
+    sandbox.run(&["plan"]).exits(4).says("copies 2 of 3");
+    sandbox.run(&["apply", "--auto-approve"]).exits(4);
+    assert!(!sandbox.join("first").exists());
+}
