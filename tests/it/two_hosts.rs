@@ -204,10 +204,8 @@ fn an_apply_over_ssh_that_was_killed_is_finished_by_the_next_one() {
         child.kill().expect("it can be killed");
         child.wait().expect("it ends");
     }
-    two.sandbox
-        .run(&["apply", "--auto-approve"])
-        .exits(0)
-        .says("protected");
+    // Fast machines have applied everything before the last kill: what counts is the state.
+    two.sandbox.run(&["apply", "--auto-approve"]).exits(0);
     two.sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
     assert_eq!(two.foreign_files(), Vec::<String>::new());
     let store = two.sandbox.join("tank/pbs");
