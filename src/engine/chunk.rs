@@ -1,5 +1,7 @@
 //! Cuts a stream into chunks where its content says so.
 
+use std::io::{self, Read};
+
 use fastcdc::v2020::{FastCDC, Normalization};
 
 /// Says how large chunks are, in bytes.
@@ -44,15 +46,37 @@ impl Chunker {
 
     /// Appends bytes; call [`Chunker::cut`] until it has no more.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.start >= self.sizes.max {
-            self.buffer.drain(..self.start);
-            self.start = 0;
-        }
+        self.make_room();
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Appends what a reader gives, at most `len_max` bytes, and returns how many it were.
+    ///
+    /// What came before an error of the reader is appended too.
+    pub fn push_from(&mut self, reader: &mut dyn Read, len_max: u64) -> (u64, io::Result<()>) {
+        self.make_room();
+        let before = self.buffer.len();
+        let outcome = reader.take(len_max).read_to_end(&mut self.buffer);
+        let len = (self.buffer.len() - before) as u64;
+        (len, outcome.map(|_| ()))
+    }
+
+    /// Takes back the last `len` bytes that were appended and not cut.
+    pub fn take_back(&mut self, len: u64) {
+        let kept = self.pending().saturating_sub(len as usize);
+        self.buffer.truncate(self.start + kept);
+    }
+
+    /// Lets go of what was cut, now and then, since the rest moves to the front.
+    fn make_room(&mut self) {
+        if self.start >= 2 * self.sizes.max {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
     /// Returns the next chunk once enough of the stream is known to tell where it ends.
-    pub fn cut(&mut self) -> Option<Vec<u8>> {
+    pub fn cut(&mut self) -> Option<&[u8]> {
         if self.pending() < self.sizes.max {
             None
         } else {
@@ -61,7 +85,7 @@ impl Chunker {
     }
 
     /// Returns the next chunk of a stream that has ended.
-    pub fn finish(&mut self) -> Option<Vec<u8>> {
+    pub fn finish(&mut self) -> Option<&[u8]> {
         if self.pending() == 0 {
             self.buffer.clear();
             self.start = 0;
@@ -76,15 +100,14 @@ impl Chunker {
         self.buffer.len() - self.start
     }
 
-    fn cut_front(&mut self) -> Vec<u8> {
+    fn cut_front(&mut self) -> &[u8] {
         let rest = &self.buffer[self.start..];
         let rest = &rest[..rest.len().min(self.sizes.max)];
         let ChunkSizes { min, avg, max } = self.sizes;
         let cutter = FastCDC::with_level(rest, min, avg, max, Normalization::Level1);
         let (_, end) = cutter.cut(0, rest.len());
-        let chunk = rest[..end].to_vec();
         self.start += end;
-        chunk
+        &self.buffer[self.start - end..self.start]
     }
 }
 

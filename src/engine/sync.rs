@@ -386,7 +386,7 @@ impl<'a> Copy<'a> {
                 .sessions
                 .iter()
                 .find(|known| known.id == header.session);
-            builder.push_parts(header.clone(), payload, session);
+            builder.push(header, payload, session);
         }
         let salt = self.env.random().map_err(CryptoError::Entropy)?;
         let (bytes, entries) = builder.finish(is_data, salt);

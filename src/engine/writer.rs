@@ -8,15 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::chunk::ChunkSizes;
 use super::compress::Codec;
-use super::crypto::{Cipher, CryptoError, SealedSession, SessionKey, WriterKey};
+use super::crypto::{Cipher, CryptoError, SealedSession, SessionKey, TAG_BYTES, WriterKey};
 use super::error::EngineError;
 use super::hex;
 use super::index::{self, Index, PackEntries, PackInfo, Place};
 use super::manifest::{Clear, Manifest, Sealed, codec};
 use super::pack::{
-    BlobKind, PREFIX_BYTES, PackBuilder, PackView, SALT_BYTES, SealedBlob, Sealer, check_payload,
-    parse_sessions, split_blob,
+    BlobKind, HEADER_BYTES, PREFIX_BYTES, PackBuilder, PackView, SALT_BYTES, SealedBlob, Sealer,
+    check_payload, parse_sessions, split_blob,
 };
 use super::progress::{Event, Observer};
 use super::repository::{Repository, condemned, load_index, scan_pack};
@@ -42,6 +43,10 @@ pub(super) struct Writer<'a> {
     reused: Mutex<HashSet<[u8; 32]>>,
     data: Mutex<PackBuilder>,
     meta: Mutex<PackBuilder>,
+    /// Is held while a pack is put, so that no more than one waits for the disk.
+    putting: Mutex<()>,
+    /// The bytes of a pack that was put, to be filled again.
+    spare: Mutex<Vec<u8>>,
     unindexed: Mutex<Vec<PackEntries>>,
     is_open: bool,
     /// Plain bytes of file data that were new.
@@ -74,8 +79,10 @@ impl<'a> Writer<'a> {
             index: Index::new(),
             claimed: Mutex::default(),
             reused: Mutex::default(),
-            data: Mutex::default(),
-            meta: Mutex::default(),
+            data: Mutex::new(PackBuilder::in_buffer(pack_buffer(pack_bytes))),
+            meta: Mutex::new(PackBuilder::in_buffer(pack_buffer(pack_bytes))),
+            putting: Mutex::default(),
+            spare: Mutex::default(),
             unindexed: Mutex::default(),
             is_open: true,
             new_bytes: AtomicU64::new(0),
@@ -165,23 +172,32 @@ impl<'a> Writer<'a> {
             self.new_bytes
                 .fetch_add(plain.len() as u64, Ordering::Relaxed);
         }
-        self.push(blob)?;
+        self.push(&blob)?;
+        codec.give_back(blob.payload);
         Ok(id)
     }
 
-    fn push(&self, blob: SealedBlob) -> Result<(), EngineError> {
+    fn push(&self, blob: &SealedBlob) -> Result<(), EngineError> {
         let is_data = blob.header.kind == BlobKind::Chunk;
-        let full = {
-            let mut builder = lock(self.builder(is_data));
-            let session = blob.header.cipher.map(|_| &self.sealed);
-            builder.push(blob.header, &blob.bytes, session);
-            let is_full = builder.len() >= self.pack_bytes;
-            is_full.then(|| std::mem::take(&mut *builder))
-        };
-        match full {
-            Some(builder) => self.put_pack(builder, is_data),
-            None => Ok(()),
+        let mut builder = lock(self.builder(is_data));
+        let session = blob.header.cipher.map(|_| &self.sealed);
+        builder.push(&blob.header, &blob.payload, session);
+        if builder.len() < self.pack_bytes {
+            return Ok(());
         }
+        // Whoever fills the next pack before this one is stored waits here, which bounds memory.
+        let turn = lock(&self.putting);
+        let spare = std::mem::take(&mut *lock(&self.spare));
+        let next = PackBuilder::in_buffer(if spare.capacity() < self.pack_bytes {
+            pack_buffer(self.pack_bytes)
+        } else {
+            spare
+        });
+        let full = std::mem::replace(&mut *builder, next);
+        drop(builder);
+        self.put_pack(full, is_data)?;
+        drop(turn);
+        Ok(())
     }
 
     fn builder(&self, is_data: bool) -> &Mutex<PackBuilder> {
@@ -199,6 +215,7 @@ impl<'a> Writer<'a> {
             StoreName::meta(&entries.hash)
         };
         self.put_counted(&name, &bytes)?;
+        *lock(&self.spare) = bytes;
         let segment = {
             let mut unindexed = lock(&self.unindexed);
             unindexed.push(entries);
@@ -281,7 +298,7 @@ impl<'a> Writer<'a> {
         }
         let sessions = read_sessions(self.store, &name)?;
         let session = sessions.iter().find(|known| known.id == header.session);
-        lock(self.builder(pack.is_data)).push(header, &bytes, session);
+        lock(self.builder(pack.is_data)).push(&header, payload, session);
         Ok(())
     }
 
@@ -302,7 +319,7 @@ impl<'a> Writer<'a> {
         };
         let blob = sealer.seal(BlobKind::Manifest, &id, &plain, &mut codec()?)?;
         let mut builder = PackBuilder::new();
-        builder.push(blob.header, &blob.bytes, Some(&self.sealed));
+        builder.push(&blob.header, &blob.payload, Some(&self.sealed));
         let (rest, _) = builder.finish(false, self.salt());
         let bytes = Manifest::encode(&line, &self.key, &rest);
         let name = clear.name()?;
@@ -333,6 +350,14 @@ impl Drop for Writer<'_> {
             drop(self.close());
         }
     }
+}
+
+/// Returns room for a pack of `len` bytes and what the last blob may go beyond that.
+///
+/// Memory that is never written is never taken; a buffer that grew step by step would leave
+/// holes of its own size behind.
+fn pack_buffer(len: usize) -> Vec<u8> {
+    Vec::with_capacity(len + HEADER_BYTES + ChunkSizes::FILES.max + TAG_BYTES)
 }
 
 /// Holds a read session, so that nothing is deleted meanwhile.

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::engine::chunk::{ChunkSizes, Chunker};
+use crate::engine::compress::worth_keeping;
 use crate::engine::env::Cancel;
 use crate::engine::error::EngineError;
 use crate::engine::files::Span;
@@ -17,7 +18,7 @@ use crate::engine::writer::Writer;
 
 /// How many chunks a thread has waiting.
 const WAITING_PER_THREAD: usize = 2;
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: u64 = 1 << 20;
 
 /// Names a chunk that was handed to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub(super) struct Piece {
 }
 
 type Job = (Ticket, Vec<u8>);
-type Done = Result<(Ticket, [u8; 32]), EngineError>;
+/// A chunk's id, and its buffer to be filled again.
+type Done = Result<(Ticket, [u8; 32], Vec<u8>), EngineError>;
 
 /// Hands chunks to the pool and collects their ids.
 pub(super) struct Pipeline {
@@ -41,6 +43,7 @@ pub(super) struct Pipeline {
     next: u64,
     under_way: usize,
     ids: HashMap<u64, [u8; 32]>,
+    spare: Vec<Vec<u8>>,
 }
 
 /// One thread's end of the pool.
@@ -68,7 +71,7 @@ impl Worker {
                 Ok(id) => (id, true),
                 Err(_) => (Err(EngineError::Panicked), false),
             };
-            let sent = self.done.send(id.map(|id| (ticket, id)));
+            let sent = self.done.send(id.map(|id| (ticket, id, chunk)));
             if sent.is_err() || !goes_on {
                 return;
             }
@@ -87,6 +90,7 @@ impl Pipeline {
             next: 0,
             under_way: 0,
             ids: HashMap::new(),
+            spare: Vec::new(),
         };
         let worker = Worker {
             jobs: take_jobs,
@@ -96,8 +100,11 @@ impl Pipeline {
     }
 
     /// Hands over a chunk; waits while too much is under way.
-    pub(super) fn submit(&mut self, chunk: Vec<u8>) -> Result<Ticket, EngineError> {
+    pub(super) fn submit(&mut self, bytes: &[u8]) -> Result<Ticket, EngineError> {
         self.collect()?;
+        let mut chunk = self.spare.pop().unwrap_or_default();
+        chunk.clear();
+        chunk.extend_from_slice(bytes);
         let ticket = Ticket(self.next);
         self.next += 1;
         if self.jobs.send((ticket, chunk)).is_err() {
@@ -125,8 +132,11 @@ impl Pipeline {
     }
 
     fn take(&mut self, done: Done) -> Result<(), EngineError> {
-        let (ticket, id) = done?;
+        let (ticket, id, chunk) = done?;
         self.under_way -= 1;
+        if worth_keeping(&chunk) {
+            self.spare.push(chunk);
+        }
         self.ids.insert(ticket.0, id);
         Ok(())
     }
@@ -181,34 +191,26 @@ impl Pipeline {
         pieces: &mut Vec<Piece>,
     ) -> Result<std::io::Result<()>, EngineError> {
         let mut chunker = Chunker::new(ChunkSizes::FILES);
-        let mut buffer = vec![0; READ_BYTES];
-        let mut outcome = Ok(());
-        loop {
+        let outcome = loop {
             if cancel.is_cancelled() {
                 return Err(EngineError::Cancelled);
             }
-            let len = match stream.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(len) => len,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            };
-            observer.event(Event::Read { bytes: len as u64 });
-            chunker.push(&buffer[..len]);
+            let (bytes, outcome) = chunker.push_from(stream, READ_BYTES);
+            observer.event(Event::Read { bytes });
+            if bytes == 0 || outcome.is_err() {
+                break outcome;
+            }
             while let Some(chunk) = chunker.cut() {
                 pieces.push(self.submit_whole(chunk)?);
             }
-        }
+        };
         while let Some(chunk) = chunker.finish() {
             pieces.push(self.submit_whole(chunk)?);
         }
         Ok(outcome)
     }
 
-    fn submit_whole(&mut self, chunk: Vec<u8>) -> Result<Piece, EngineError> {
+    fn submit_whole(&mut self, chunk: &[u8]) -> Result<Piece, EngineError> {
         let len = chunk.len() as u32;
         Ok(Piece {
             ticket: self.submit(chunk)?,

@@ -1,7 +1,6 @@
 //! Walks a live tree and feeds its data to the pipeline.
 
 use std::collections::VecDeque;
-use std::io::Read;
 
 use super::Counts;
 use super::pipeline::{Piece, Pipeline, Ticket};
@@ -57,7 +56,6 @@ pub(super) struct Walk<'a> {
     cut: u64,
     uncut_files: usize,
     shared: VecDeque<SharedChunk>,
-    buffer: Vec<u8>,
     counts: Counts,
     notes: Notes,
 }
@@ -83,7 +81,6 @@ impl<'a> Walk<'a> {
             cut: 0,
             uncut_files: 0,
             shared: VecDeque::new(),
-            buffer: Vec::new(),
             counts: Counts::default(),
             notes: Notes::default(),
         })
@@ -198,28 +195,28 @@ impl<'a> Walk<'a> {
     }
 
     fn read_shared(&mut self, file: &OpenFile, kind: &Kind) -> Result<ReadData, EngineError> {
-        let mut bytes = std::mem::take(&mut self.buffer);
-        bytes.clear();
-        let read = file.data(kind).read_to_end(&mut bytes);
+        let (len, read) = self
+            .chunker
+            .push_from(&mut file.data(kind), OWN_CHUNKS_FROM_BYTES);
         let failure = read.err();
         let is_kept = failure
             .as_ref()
             .is_none_or(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
         let start = self.pushed;
-        let len = bytes.len() as u64;
         self.observer.event(Event::Read { bytes: len });
         if is_kept {
             self.pushed += len;
             self.uncut_files += 1;
-            self.chunker.push(&bytes);
             while let Some(chunk) = self.chunker.cut() {
-                self.submit_shared(chunk)?;
+                let (len, ticket) = (chunk.len(), self.pipeline.submit(chunk)?);
+                self.note_shared(len, ticket);
             }
             if self.uncut_files >= FILES_PER_CHUNK_MAX {
                 self.end_shared()?;
             }
+        } else {
+            self.chunker.take_back(len);
         }
-        self.buffer = bytes;
         let data = if len == 0 {
             Data::Settled
         } else {
@@ -231,22 +228,21 @@ impl<'a> Walk<'a> {
         Ok((data, len, failure))
     }
 
-    fn submit_shared(&mut self, chunk: Vec<u8>) -> Result<(), EngineError> {
+    fn note_shared(&mut self, len: usize, ticket: Ticket) {
         let start = self.cut;
-        self.cut += chunk.len() as u64;
+        self.cut += len as u64;
         self.uncut_files = 0;
-        let ticket = self.pipeline.submit(chunk)?;
         self.shared.push_back(SharedChunk {
             start,
             end: self.cut,
             ticket,
         });
-        Ok(())
     }
 
     fn end_shared(&mut self) -> Result<(), EngineError> {
         while let Some(chunk) = self.chunker.finish() {
-            self.submit_shared(chunk)?;
+            let (len, ticket) = (chunk.len(), self.pipeline.submit(chunk)?);
+            self.note_shared(len, ticket);
         }
         self.uncut_files = 0;
         Ok(())

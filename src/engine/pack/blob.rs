@@ -141,12 +141,11 @@ impl Header {
         bytes
     }
 
-    /// Returns the blob's bytes: the header's, then the payload.
-    pub fn with_payload(&self, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
-        bytes.extend_from_slice(&self.bound());
-        bytes.extend_from_slice(&self.hash);
-        bytes.extend_from_slice(payload);
+    /// Returns the header's bytes; the payload follows them.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..BOUND_BYTES].copy_from_slice(&self.bound());
+        bytes[BOUND_BYTES..].copy_from_slice(&self.hash);
         bytes
     }
 
@@ -167,30 +166,48 @@ impl Header {
         session: Option<&SessionKey>,
         codec: &mut Codec,
     ) -> Result<Vec<u8>, EngineError> {
-        let mut bytes = payload.to_vec();
+        let mut plain = Vec::new();
+        self.open_into(payload, session, codec, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// Puts the plain bytes of a payload into `plain`.
+    fn open_into(
+        &self,
+        payload: &[u8],
+        session: Option<&SessionKey>,
+        codec: &mut Codec,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), EngineError> {
+        let mut clear = std::mem::take(&mut codec.scratch);
+        clear.clear();
+        clear.extend_from_slice(payload);
         if let Some(cipher) = self.cipher {
             let session = session.ok_or(EngineError::NeedsReadingKey("open a blob"))?;
-            session.open(cipher, self.counter, &self.bound(), &mut bytes)?;
+            session.open(cipher, self.counter, &self.bound(), &mut clear)?;
         }
         if self.compressed {
-            bytes = codec
-                .decompress(&bytes, self.plain_len as usize)
-                .map_err(|source| EngineError::Io {
-                    doing: "decompress a blob",
-                    source,
-                })?;
+            let len = self.plain_len as usize;
+            let opened = codec.decompress(&clear, len, plain);
+            opened.map_err(|source| EngineError::Io {
+                doing: "decompress a blob",
+                source,
+            })?;
+        } else {
+            std::mem::swap(&mut clear, plain);
         }
-        Ok(bytes)
+        codec.scratch = clear;
+        Ok(())
     }
 }
 
-/// Is a blob ready for a pack: header and payload.
+/// Is a blob ready for a pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedBlob {
     /// What it is.
     pub header: Header,
-    /// All its bytes, the header's first.
-    pub bytes: Vec<u8>,
+    /// What follows the header.
+    pub payload: Vec<u8>,
 }
 
 /// Compresses, seals and checks blobs of one session.
@@ -211,12 +228,16 @@ impl Sealer<'_> {
         plain: &[u8],
         codec: &mut Codec,
     ) -> Result<SealedBlob, EngineError> {
-        let packed = codec.compress(plain).map_err(|source| EngineError::Io {
+        let mut payload = codec.buffer(plain.len() + TAG_BYTES);
+        let compressed = codec.compress(plain, &mut payload);
+        let compressed = compressed.map_err(|source| EngineError::Io {
             doing: "compress a blob",
             source,
         })?;
-        let compressed = packed.is_some();
-        let mut payload = packed.unwrap_or_else(|| plain.to_vec());
+        if !compressed {
+            payload.clear();
+            payload.extend_from_slice(plain);
+        }
         let mut header = Header {
             kind,
             cipher: Some(self.cipher),
@@ -231,14 +252,16 @@ impl Sealer<'_> {
         self.session
             .seal(self.cipher, header.counter, &header.bound(), &mut payload)?;
         header.hash = header.hash_with(&payload);
-        let opened = header.open(&payload, Some(self.session), codec)?;
+        let mut opened = std::mem::take(&mut codec.plain);
+        header.open_into(&payload, Some(self.session), codec, &mut opened)?;
         if opened != plain {
             return Err(EngineError::damaged(
                 "a new blob",
                 "it does not decode to what was encoded; this machine's memory may be bad",
             ));
         }
-        Ok(finish(header, &payload))
+        codec.plain = opened;
+        Ok(SealedBlob { header, payload })
     }
 
     /// Makes a blob in the clear, named with the writer's key.
@@ -260,7 +283,10 @@ impl Sealer<'_> {
             hash: [0; 32],
         };
         header.hash = header.hash_with(plain);
-        Ok(finish(header, plain))
+        Ok(SealedBlob {
+            header,
+            payload: plain.to_vec(),
+        })
     }
 }
 
@@ -272,9 +298,4 @@ fn plain_len(plain: &[u8]) -> Result<u32, EngineError> {
         });
     }
     Ok(plain.len() as u32)
-}
-
-fn finish(header: Header, payload: &[u8]) -> SealedBlob {
-    let bytes = header.with_payload(payload);
-    SealedBlob { header, bytes }
 }

@@ -158,10 +158,10 @@ mod tests {
             let blob = sealer
                 .seal(BlobKind::Chunk, &id, &plain, &mut codec)
                 .expect("a blob");
-            builder.push(blob.header, &blob.bytes, Some(&sealed));
+            builder.push(&blob.header, &blob.payload, Some(&sealed));
         }
         let refs = Sealer::clear(&writer, BlobKind::Refs, &[9; 64]).expect("a blob");
-        builder.push(refs.header, &refs.bytes, None);
+        builder.push(&refs.header, &refs.payload, None);
         let (bytes, entries) = builder.finish(true, [5; SALT_BYTES]);
         (bytes, entries, key)
     }
@@ -203,7 +203,7 @@ mod tests {
             let blob = sealer
                 .seal(BlobKind::Chunk, &id, b"bkpctl", &mut codec)
                 .expect("a blob");
-            builder.push(blob.header, &blob.bytes, Some(&sealed));
+            builder.push(&blob.header, &blob.payload, Some(&sealed));
         }
         let (bytes, entries) = builder.finish(true, [5; SALT_BYTES]);
         assert_eq!(bytes.len(), 22 + 100 + 2 * (104 + 6 + 16));
