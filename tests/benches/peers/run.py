@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Compares bkpctl with restic, rustic, borg and bupstash at the same work.
+
+Prints medians, ratios to the fastest peer, and yardsticks of the machine. Needs Python 3,
+cargo, and as root or with the packages there: debootstrap, e2fsprogs, zstd, and borg's
+libacl1-dev libssl-dev liblz4-dev libxxhash-dev libzstd-dev, bupstash's libsodium-dev.
+
+    cargo build --release
+    python3 tests/benches/peers/run.py --work /var/tmp/peers
+
+The first run builds peers and corpora, which takes half an hour and 20 GB.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from corpora import Corpora  # noqa: E402
+from tools import Bkpctl, Borg, Bupstash, Restic, Rustic, Tool  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[3]
+SCENARIOS = ("tree", "image", "random", "million")
+
+
+@dataclass
+class Run:
+    """What one command took."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+
+def measured(command: list[str], environment: dict[str, str] | None = None) -> Run:
+    """Runs a command and waits for it; a failure ends the benchmark."""
+    os.sync()
+    start = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)}\nended with {process.returncode}: {said.decode(errors='replace')[-2000:]}")
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+class Benchmark:
+    def __init__(self, tools: list[Tool], corpora: Corpora, scratch: Path):
+        self.tools = tools
+        self.corpora = corpora
+        self.scratch = scratch
+        # What was done → who did it → one Run a round.
+        self.runs: dict[str, dict[str, list[Run]]] = {}
+        self.stored: dict[str, dict[str, int]] = {}
+
+    def note(self, what: str, who: str, run: Run) -> None:
+        self.runs.setdefault(what, {}).setdefault(who, []).append(run)
+        print(f"  {what:18} {who:9} {run.seconds:7.2f} s  {run.cpu_seconds:7.2f} cpu-s  {run.peak_mib:6.0f} MiB", flush=True)
+
+    def act(self, what: str, tool: Tool, command: list[str]) -> None:
+        self.note(what, tool.name, measured(command, tool.environment()))
+
+    def restored(self, what: str, tool: Tool) -> None:
+        to = self.scratch / "restored"
+        shutil.rmtree(to, ignore_errors=True)
+        self.act(what, tool, tool.restore(to))
+        shutil.rmtree(to, ignore_errors=True)
+
+    def tree(self, tool: Tool) -> None:
+        tree, later = self.corpora.tree(), self.corpora.tree_later()
+        tool.fresh()
+        self.act("tree first", tool, tool.backup(tree))
+        self.stored.setdefault("tree", {})[tool.name] = tool.stored()
+        self.act("tree unchanged", tool, tool.backup(tree))
+        if tool.can_verify:
+            self.act("tree verify", tool, tool.verify())
+        self.restored("tree restore", tool)
+        # The later tree takes the place of the first, as after a move to another disk.
+        swap(tree, later)
+        try:
+            self.act("tree 1 % changed", tool, tool.backup(tree))
+        finally:
+            swap(tree, later)
+
+    def image(self, tool: Tool) -> None:
+        image, later = self.corpora.image(), self.corpora.image_later()
+        tool.fresh()
+        self.act("image first", tool, tool.backup(image))
+        self.stored.setdefault("image", {})[tool.name] = tool.stored()
+        self.restored("image restore", tool)
+        swap(image, later)
+        try:
+            self.act("image later", tool, tool.backup(image))
+        finally:
+            swap(image, later)
+
+    def random(self, tool: Tool) -> None:
+        tool.fresh()
+        self.act("random first", tool, tool.backup(self.corpora.random()))
+
+    def million(self, tool: Tool) -> None:
+        million = self.corpora.million()
+        tool.fresh()
+        self.act("million first", tool, tool.backup(million))
+        self.act("million unchanged", tool, tool.backup(million))
+
+    def yardsticks(self, scenario: str) -> None:
+        shell = lambda text: ["sh", "-c", text]  # noqa: E731
+        if scenario == "tree":
+            tree, copy = self.corpora.tree(), self.scratch / "copy"
+            self.note("tree first", "tar|zstd", measured(shell(f"tar cf - -C {tree} . | zstd -q -3 -T0 > {self.scratch}/tar.zst")))
+            self.note("tree unchanged", "find", measured(shell(f"find {tree} -printf '%p %s %T@ %C@ %i\\n' > /dev/null")))
+            shutil.rmtree(copy, ignore_errors=True)
+            self.note("tree restore", "cp -a", measured(["cp", "-a", str(tree), str(copy)]))
+            shutil.rmtree(copy, ignore_errors=True)
+        elif scenario == "image":
+            image = self.corpora.image()
+            self.note("image first", "zstd", measured(shell(f"zstd -q -f -3 -T0 {image} -o {self.scratch}/image.zst")))
+            self.note("image restore", "cp", measured(["cp", "--sparse=always", str(image), f"{self.scratch}/copy.raw"]))
+        elif scenario == "random":
+            noise = self.corpora.random() / "noise"
+            self.note("random first", "zstd", measured(shell(f"zstd -q -f -3 -T0 {noise} -o {self.scratch}/noise.zst")))
+            self.note("random first", "cp+sync", measured(shell(f"cp {noise} {self.scratch}/noise && sync {self.scratch}/noise")))
+        elif scenario == "million":
+            self.note("million unchanged", "find", measured(shell(f"find {self.corpora.million()} -printf '%p %s %T@ %C@ %i\\n' > /dev/null")))
+
+    def round(self, number: int, scenarios: list[str]) -> None:
+        for scenario in scenarios:
+            # Each goes first in turn, so that none always meets the same state of the machine.
+            turn = number % len(self.tools)
+            for tool in self.tools[turn:] + self.tools[:turn]:
+                getattr(self, scenario)(tool)
+                shutil.rmtree(tool.work, ignore_errors=True)
+            self.yardsticks(scenario)
+
+    def table(self) -> str:
+        peers = [tool.name for tool in self.tools if tool.name != "bkpctl"]
+        lines = ["", f"{'medians, seconds':18} {'bkpctl':>8} " + " ".join(f"{name:>8}" for name in peers)
+                 + "   of fastest peer   yardstick"]
+        for what, by in self.runs.items():
+            medians = {who: statistics.median(run.seconds for run in runs) for who, runs in by.items()}
+            ours = medians.get("bkpctl")
+            others = [medians[name] for name in peers if name in medians]
+            yard = ", ".join(f"{who} {value:.2f}" for who, value in medians.items()
+                             if who not in peers and who != "bkpctl")
+            ratio = f"{ours / min(others):.2f}" if ours is not None and others else "–"
+            cells = " ".join(f"{medians[name]:8.2f}" if name in medians else f"{'–':>8}" for name in peers)
+            mine = f"{ours:8.2f}" if ours is not None else f"{'–':>8}"
+            lines.append(f"{what:18} {mine} {cells}   {ratio:>15}   {yard}")
+        lines += ["", f"{'peak MiB':18}"]
+        for what, by in self.runs.items():
+            peaks = ", ".join(f"{who} {max(run.peak_mib for run in runs):.0f}" for who, runs in by.items())
+            lines.append(f"{what:18} {peaks}")
+        for what, by in self.stored.items():
+            sizes = ", ".join(f"{who} {size / (1 << 20):.0f}" for who, size in by.items())
+            others = [size for who, size in by.items() if who != "bkpctl"]
+            ratio = f"; of smallest peer {by['bkpctl'] / min(others):.2f}" if "bkpctl" in by and others else ""
+            lines.append(f"{what + ' stored MiB':18} {sizes}{ratio}")
+        return "\n".join(lines)
+
+
+def swap(one: Path, other: Path) -> None:
+    """Exchanges two files or folders of one filesystem."""
+    aside = one.with_name(one.name + ".aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="a folder for peers, corpora and repositories")
+    parser.add_argument("--programs", type=Path, help="where peers are or get installed (default: WORK/programs)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the corpora; 1 is the real one")
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="default: all")
+    parser.add_argument("--tool", action="append", help="default: all; bkpctl always runs")
+    parser.add_argument("--bkpctl", type=Path, help="the program (default: the release build)")
+    arguments = parser.parse_args()
+
+    work = arguments.work.resolve()
+    programs = (arguments.programs or work / "programs").resolve()
+    scratch = work / "scratch"
+    for folder in (programs, scratch):
+        folder.mkdir(parents=True, exist_ok=True)
+    program = arguments.bkpctl or release_build()
+    tools: list[Tool] = [Bkpctl(programs, scratch, program.resolve())]
+    for kind in (Restic, Rustic, Borg, Bupstash):
+        if arguments.tool is None or kind.name in arguments.tool:
+            tools.append(kind(programs, scratch))
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}")
+    for tool in tools:
+        print(f"{tool.name:9} {tool.version()}   {tool.options}")
+    print(f"zstd      {subprocess.run(['zstd', '--version'], capture_output=True, text=True).stdout.strip()}")
+
+    scenarios = arguments.scenario or list(SCENARIOS)
+    benchmark = Benchmark(tools, Corpora(work / "corpora", arguments.scale), scratch)
+    for number in range(arguments.rounds):
+        print(f"round {number + 1} of {arguments.rounds}, load {os.getloadavg()[0]:.1f}", flush=True)
+        benchmark.round(number, scenarios)
+    print(benchmark.table())
+    result = work / "result.json"
+    result.write_text(json.dumps({
+        "runs": {what: {who: [asdict(run) for run in runs] for who, runs in by.items()} for what, by in benchmark.runs.items()},
+        "stored": benchmark.stored,
+    }, indent=1))
+    print(f"\nevery run: {result}")
+
+
+def release_build() -> Path:
+    metadata = json.loads(subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps"],
+                                         cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    found = sorted(Path(metadata["target_directory"]).glob("*/release/bkpctl")) + \
+        sorted(Path(metadata["target_directory"]).glob("release/bkpctl"))
+    if not found:
+        sys.exit("there is no release build: cargo build --release")
+    return found[0]
+
+
+if __name__ == "__main__":
+    main()
