@@ -16,12 +16,12 @@ use crate::model::{ByteSize, Name};
 use crate::run::Cancel;
 use crate::run::fleet::{Fleet, Rights};
 use crate::run::job::{BackupJob, BackupReport, KeyMaterial, Progress};
-use crate::run::keys;
 use crate::run::message::{Call, Event, Fault, FaultKind, Reply};
 use crate::run::meter::Meter;
 use crate::run::peer::{Handler, Peer};
 use crate::run::serve::StoreServer;
 use crate::run::store_call::Allowed;
+use crate::run::{here, keys};
 
 /// How many problems of single entries a report tells in words.
 const PROBLEMS_MAX: usize = 20;
@@ -151,9 +151,11 @@ fn copy_with(
         ..ScanOptions::default()
     };
     let paths: Vec<PathBuf> = job.paths.iter().map(PathBuf::from).collect();
+    let usual = BackupOptions::new(&job.source, writer.label(), &job.machine);
     let options = BackupOptions {
         leave_out: job.leave_out.iter().map(PathBuf::from).collect(),
-        ..BackupOptions::new(&job.source, writer.label(), &job.machine)
+        threads: here::threads().unwrap_or(usual.threads),
+        ..usual
     };
     let meter = Meter::new(tell, job.expected);
     let made = crate::engine::backup(&repository, &paths, scan, &options, &meter, cancel)

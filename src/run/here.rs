@@ -51,6 +51,13 @@ pub fn machine_id() -> String {
     read("/proc/sys/kernel/hostname")
 }
 
+/// Returns how many threads work, where `BKPCTL_THREADS` says so.
+///
+/// Tests that count system calls need calls that come in the same order at every run.
+pub fn threads() -> Option<usize> {
+    std::env::var("BKPCTL_THREADS").ok()?.parse().ok()
+}
+
 /// Says who we are, for whoever finds our lock.
 pub fn holder() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -1,14 +1,15 @@
 //! Reading keys where bkpctl runs: their files, and whether their sheets were confirmed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::engine::crypto::{KeyFile, ReadingKey, RecoveryCode};
+use crate::engine::disk::{Disk, RealDisk};
 use crate::engine::env::Env;
 use crate::model::observed::KeyState;
 use crate::model::{Name, Topology};
@@ -106,22 +107,29 @@ pub fn create_file(file: &Path) -> Result<ReadingKey, Fault> {
         .mode(0o700)
         .create(parent)
         .map_err(|e| failed(&e))?;
-    let mut opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .map_err(|e| failed(&e))?;
-    let written = opened
-        .write_all(KeyFile::print(&key).as_bytes())
-        .and_then(|()| opened.sync_all())
-        .and_then(|()| File::open(parent)?.sync_all());
-    if let Err(error) = written {
-        // Half a key file would stand in the way of the next try.
-        drop(fs::remove_file(file));
-        return Err(failed(&error));
-    }
+    publish(file, parent, KeyFile::print(&key).as_bytes()).map_err(|e| failed(&e))?;
     Ok(key)
+}
+
+/// Makes a file that must not exist, whole or not at all: half a key file would stand in the
+/// way of the next try.
+fn publish(file: &Path, parent: &Path, bytes: &[u8]) -> io::Result<()> {
+    let disk = RealDisk::default();
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temp = file.with_file_name(name);
+    // Only a process of our number that is gone can have left this.
+    drop(disk.remove(&temp));
+    let written = disk.create(&temp).and_then(|mut opened| {
+        opened.write(bytes)?;
+        opened.sync()?;
+        disk.publish(&temp, file)
+    });
+    if let Err(error) = written {
+        drop(disk.remove(&temp));
+        return Err(error);
+    }
+    disk.sync_folder(parent)
 }
 
 /// Makes a declared key for a demonstration; anywhere else only `key new` makes keys.
@@ -183,6 +191,8 @@ mod tests {
         let again = read_file(&file).expect("readable").expect("it is there");
         assert_eq!(again.domain(), key.domain());
         assert!(create_file(&file).is_err(), "a key is never overwritten");
+        let names = fs::read_dir(folder.path().join("deep")).expect("a folder");
+        assert_eq!(names.count(), 1, "nothing else is left there");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("a mode");
         let refused = read_file(&file).expect_err("others may read it");
         assert!(refused.message.contains("chmod 600"), "{}", refused.message);

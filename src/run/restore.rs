@@ -10,7 +10,7 @@ use crate::run::backup::Tell;
 use crate::run::fleet::{Fleet, Rights};
 use crate::run::message::{Fault, FaultKind};
 use crate::run::meter::Meter;
-use crate::run::{keys, repository};
+use crate::run::{here, keys, repository};
 
 /// How many problems of single entries are told in words.
 const PROBLEMS_MAX: usize = 20;
@@ -113,9 +113,11 @@ pub(super) fn restore_opened(
     tell: Tell<'_>,
     cancel: &Cancel,
 ) -> Result<RestoreReport, Fault> {
+    let usual = RestoreOptions::default();
     let options = RestoreOptions {
         paths,
-        ..RestoreOptions::default()
+        threads: here::threads().unwrap_or(usual.threads),
+        ..usual
     };
     let meter = Meter::new(tell, None);
     crate::engine::restore(opened, to, &options, &meter, cancel)

@@ -189,9 +189,11 @@ fn backup(context: &Context, store: &Path, what: &What<'_>, key: &Secret, json: 
     let repository = reader(store, key)?;
     let own = std::path::absolute(store)
         .map_err(|e| Failure::new(format!("failed to find the current folder: {e}")))?;
+    let usual = BackupOptions::new(what.source, what.source, &here::machine_id());
     let options = BackupOptions {
         leave_out: vec![own],
-        ..BackupOptions::new(what.source, what.source, &here::machine_id())
+        threads: here::threads().unwrap_or(usual.threads),
+        ..usual
     };
     let report = shown(
         context,
