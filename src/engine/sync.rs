@@ -177,6 +177,8 @@ impl<'a> Copy<'a> {
         if unknown.len() <= UNINDEXED_MAX {
             for file in unknown {
                 if let Ok(entries) = scan_pack(self.to, &file.name) {
+                    // Whoever put it may have died before it was durable.
+                    self.to.settle(&file.name)?;
                     self.target.add(&entries);
                     self.unindexed.push(entries);
                 }

@@ -112,15 +112,19 @@ impl<'a> Writer<'a> {
             whole && !condemned.contains(&pack.hash)
         };
         self.index = all.filtered(is_good);
-        let unknown: Vec<_> = sizes
+        let mut unknown: Vec<_> = sizes
             .iter()
             .filter(|(hash, _)| !all.has_pack(hash) && !condemned.contains(*hash))
             .map(|(_, file)| &file.name)
             .collect();
+        // Two runs on the same repository do the same.
+        unknown.sort();
         if unknown.len() <= UNINDEXED_MAX {
             for name in unknown {
                 // What cannot be read or is damaged is stored again instead.
                 if let Ok(entries) = scan_pack(self.store, name) {
+                    // Whoever put it may have died before it was durable.
+                    self.store.settle(name)?;
                     self.index.add(&entries);
                     lock(&self.unindexed).push(entries);
                 }
@@ -273,7 +277,8 @@ impl<'a> Writer<'a> {
         if condemned.is_empty() {
             return Ok(());
         }
-        let reused = std::mem::take(&mut *lock(&self.reused));
+        let mut reused: Vec<_> = std::mem::take(&mut *lock(&self.reused)).into_iter().collect();
+        reused.sort_unstable();
         for id in &reused {
             let places: Vec<_> = self.index.find(id).collect();
             let is_safe = places
@@ -327,7 +332,8 @@ impl<'a> Writer<'a> {
         self.observer.event(Event::Stored {
             bytes: bytes.len() as u64,
         });
-        self.close()?;
+        // The snapshot shows, so this is no failure; a session left behind is found dead.
+        drop(self.close());
         Ok((name, receipt))
     }
 

@@ -116,6 +116,10 @@ impl Store for RemoteStore {
         self.done(StoreCall::Remove { name: name.clone() }, &[])
     }
 
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.done(StoreCall::Settle { name: name.clone() }, &[])
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.done(
             StoreCall::OpenSession {

@@ -79,6 +79,10 @@ impl<S: Store> Store for Reserved<S> {
         self.inner.remove(name)
     }
 
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.settle(name)
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.inner.open_session(session, kind)
     }

@@ -47,6 +47,11 @@ pub enum StoreCall {
         /// The name.
         name: StoreName,
     },
+    /// Make a file durable that is there.
+    Settle {
+        /// The name.
+        name: StoreName,
+    },
     /// Announce a reader or writer.
     OpenSession {
         /// The session.
@@ -152,9 +157,10 @@ impl Allowed {
                 kind: SessionKind::Read,
                 ..
             } => self.get || self.admin,
-            StoreCall::Put { .. } | StoreCall::OpenSession { .. } | StoreCall::Commit { .. } => {
-                self.put || self.admin
-            }
+            StoreCall::Put { .. }
+            | StoreCall::Settle { .. }
+            | StoreCall::OpenSession { .. }
+            | StoreCall::Commit { .. } => self.put || self.admin,
             StoreCall::Remove { .. } | StoreCall::PutManaged => self.admin,
         }
     }
@@ -181,6 +187,7 @@ fn subject(call: &StoreCall) -> String {
         | StoreCall::GetRange { name, .. }
         | StoreCall::Size { name }
         | StoreCall::Remove { name }
+        | StoreCall::Settle { name }
         | StoreCall::Commit { manifest: name, .. } => name.to_string(),
         StoreCall::List { folder } => folder.as_str().to_owned(),
         StoreCall::PutManaged | StoreCall::GetManaged => "managed.json".to_owned(),
@@ -210,6 +217,7 @@ fn carry_out(
             Ok((StoreReply::Listed, json))
         }
         StoreCall::Remove { name } => store.remove(name).and_then(|()| only(StoreReply::Done)),
+        StoreCall::Settle { name } => store.settle(name).and_then(|()| only(StoreReply::Done)),
         StoreCall::OpenSession { session, kind } => store
             .open_session(session, *kind)
             .and_then(|()| only(StoreReply::Done)),

@@ -87,7 +87,9 @@ impl Disk for RealDisk {
             // Older kernels and some file systems have no such rename, but they have links.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 fs::hard_link(from, to)?;
-                fs::remove_file(from)
+                // It has its name now, whatever becomes of the old one.
+                drop(fs::remove_file(from));
+                Ok(())
             }
             other => other.map_err(io::Error::from),
         }

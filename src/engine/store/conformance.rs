@@ -63,6 +63,12 @@ fn puts_are_whole_and_never_overwrite(store: &dyn Store) {
     );
     assert_eq!(store.get(&key), Ok(b"first".to_vec()));
     assert_eq!(store.size(&key), Ok(5));
+    assert_eq!(store.settle(&key), Ok(()));
+    let none = name("keys/none");
+    assert!(
+        matches!(store.settle(&none), Err(StoreError::NotFound { .. })),
+        "an absent file was made durable"
+    );
     assert_eq!(store.put(&StoreName::marker(), b""), Ok(Put::Stored));
     assert_eq!(store.get(&StoreName::marker()), Ok(Vec::new()));
 }

@@ -20,6 +20,8 @@ pub enum Call {
     List(Folder),
     /// [`Store::remove`].
     Remove(Folder),
+    /// [`Store::settle`].
+    Settle(Folder),
     /// [`Store::open_session`].
     OpenSession,
     /// [`Store::commit`].
@@ -120,6 +122,12 @@ impl<S: Store> Store for Counting<S> {
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.remove(name)?;
         self.count(Call::Remove(name.folder()), 0, ());
+        Ok(())
+    }
+
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.settle(name)?;
+        self.count(Call::Settle(name.folder()), 0, ());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A store in a folder of a file system.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +48,8 @@ pub struct Dir {
     pub(super) sessions: Mutex<HashMap<SessionId, OpenSession>>,
     temps: Mutex<Option<Temps>>,
     temp_count: AtomicU64,
+    /// Folders whose own names this process has synced.
+    settled: Mutex<HashSet<PathBuf>>,
 }
 
 struct Temps {
@@ -63,6 +65,7 @@ impl Dir {
     pub fn create(disk: Arc<dyn Disk>, env: Env, options: &DirOptions) -> Result<Self, StoreError> {
         let dir = Self::new(disk, env, options);
         dir.make_root(&options.root)?;
+        dir.settle_root()?;
         let items = dir.at("", |disk| disk.list(&dir.root))?;
         let ours = |name: &str| {
             [SESSIONS, TEMPS, "lost+found"].contains(&name)
@@ -117,24 +120,36 @@ impl Dir {
             sessions: Mutex::default(),
             temps: Mutex::default(),
             temp_count: AtomicU64::new(0),
+            settled: Mutex::default(),
         }
     }
 
-    /// Creates the root and those parents that are missing, each durable in its own parent.
+    /// Creates the root and those parents that are missing.
     fn make_root(&self, root: &Path) -> Result<(), StoreError> {
-        let parent = root.parent().filter(|path| !path.as_os_str().is_empty());
         let made = match self.disk.make_folder(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let parent = parent.ok_or_else(|| StoreError::from_io("", &error))?;
-                self.make_root(parent)?;
+                let parent = parents(root).next();
+                self.make_root(parent.ok_or_else(|| StoreError::from_io("", &error))?)?;
                 self.disk.make_folder(root)
             }
             made => made,
         };
         let place = root.display().to_string();
-        let made = made.map_err(|error| StoreError::from_io(&place, &error))?;
-        if made && let Some(parent) = parent {
-            self.sync(parent)?;
+        made.map_err(|error| StoreError::from_io(&place, &error))?;
+        Ok(())
+    }
+
+    /// Makes the names durable that lead to the root.
+    ///
+    /// Those of folders that were there too: whoever made them may have died before that.
+    fn settle_root(&self) -> Result<(), StoreError> {
+        for parent in parents(&self.root) {
+            match self.disk.sync_folder(parent) {
+                // Somebody else's folder, or a file system that does not sync folders.
+                Err(error) if is_foreign(&error) => {}
+                synced => synced
+                    .map_err(|error| StoreError::from_io(&parent.display().to_string(), &error))?,
+            }
         }
         Ok(())
     }
@@ -155,6 +170,22 @@ impl Dir {
     pub(super) fn sync(&self, folder: &Path) -> Result<(), StoreError> {
         let name = folder.display().to_string();
         self.at(&name, |disk| disk.sync_folder(folder))
+    }
+
+    /// Returns once the names in a folder are on the disk, and at the first time the folder's
+    /// own name too: whoever made the folder may have died before that was.
+    pub(super) fn sync_names(&self, folder: &Path, depth: usize) -> Result<(), StoreError> {
+        self.sync(folder)?;
+        if depth == 0 || self.settled().contains(folder) {
+            return Ok(());
+        }
+        self.sync(folder.parent().expect("deep folders have a parent"))?;
+        self.settled().insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn settled(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a synced file under a temporary name and returns its path.
@@ -239,16 +270,12 @@ impl Dir {
         let folder = path.parent().expect("a store's files lie in folders");
         let mut published = self.disk.publish(temp, &path);
         if published.as_ref().is_err_and(is_absent) && name.folder().depth() > 0 {
-            let parent = folder.parent().expect("deep folders have a parent");
-            let made = self.at(name.as_str(), |disk| disk.make_folder(folder))?;
-            if made {
-                self.sync(parent)?;
-            }
+            self.at(name.as_str(), |disk| disk.make_folder(folder))?;
             published = self.disk.publish(temp, &path);
         }
         match published {
             Ok(()) => {
-                self.sync(folder)?;
+                self.sync_names(folder, name.folder().depth())?;
                 Ok(Put::Stored)
             }
             Err(error) => {
@@ -269,7 +296,7 @@ impl Dir {
         let folder = path.parent().expect("a store's files lie in folders");
         if old == bytes {
             // Whoever stored it may have died before the name was durable.
-            self.sync(folder)?;
+            self.sync_names(folder, name.folder().depth())?;
             return Ok(Put::AlreadyThere);
         }
         if name.check_bytes(&old).is_ok() {
@@ -280,7 +307,7 @@ impl Dir {
         // The bytes that are there are not those of the name; these are, as was checked.
         let temp = self.write_temp(name.as_str(), bytes)?;
         self.at(name.as_str(), |disk| disk.rename(&temp, &path))?;
-        self.sync(folder)?;
+        self.sync_names(folder, name.folder().depth())?;
         Ok(Put::Stored)
     }
 
@@ -372,6 +399,13 @@ impl Store for Dir {
         }
     }
 
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        let path = self.path(name);
+        self.at(name.as_str(), |disk| disk.size(&path))?;
+        let folder = path.parent().expect("a store's files lie in folders");
+        self.sync_names(folder, name.folder().depth())
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.start_session(session, kind)
     }
@@ -427,6 +461,17 @@ impl Dir {
 
 pub(super) fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
+}
+
+fn parents(path: &Path) -> impl Iterator<Item = &Path> {
+    let parents = path.ancestors().skip(1);
+    parents.filter(|parent| !parent.as_os_str().is_empty())
+}
+
+/// Tells whether a folder cannot be synced by this process, however often it tries.
+fn is_foreign(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported)
 }
 
 fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {

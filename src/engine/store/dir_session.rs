@@ -119,14 +119,16 @@ impl Dir {
         let path = self.path(manifest);
         let folder = path.parent().expect("manifests lie in a source's folder");
         let name = manifest.as_str();
-        if self.at(name, |disk| disk.make_folder(folder))? {
-            self.sync(folder.parent().expect("a source's folder has a parent"))?;
-        }
+        self.at(name, |disk| disk.make_folder(folder))?;
         match self.disk.publish(temp, &path) {
-            Ok(()) => {
-                self.sync(folder)?;
-                Ok(Put::Stored)
-            }
+            Ok(()) => match self.sync_names(folder, manifest.folder().depth()) {
+                Ok(()) => Ok(Put::Stored),
+                Err(error) => {
+                    // A backup that fails shows no snapshot.
+                    drop(self.disk.remove(&path));
+                    Err(error)
+                }
+            },
             Err(error) if is_absent(&error) => Err(expired()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.same(manifest, bytes)

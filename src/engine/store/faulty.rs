@@ -7,7 +7,7 @@ use super::{Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreEr
 /// Describes a fault to come.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// Which calls count: `put`, `get`, `size`, `list`, `remove`, `open_session`, `commit`,
+    /// Which calls count: `put`, `get`, `size`, `list`, `remove`, `settle`, `open_session`, `commit`,
     /// `close_session`, `managed`, or `any`.
     pub call: &'static str,
     /// How many such calls succeed first.
@@ -122,6 +122,10 @@ impl<S: Store> Store for Faulty<S> {
 
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         self.run("remove", |inner| inner.remove(name))
+    }
+
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.run("settle", |inner| inner.settle(name))
     }
 
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {

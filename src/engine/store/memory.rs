@@ -135,6 +135,10 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.size(name).map(|_| ())
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.state().sessions.insert(*session, kind);
         Ok(())

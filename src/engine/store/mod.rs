@@ -90,6 +90,12 @@ pub trait Store: Send + Sync {
     /// Removes a file; one that is gone already is no error.
     fn remove(&self, name: &StoreName) -> Result<(), StoreError>;
 
+    /// Makes a file durable that is there.
+    ///
+    /// What others put shows before it is durable, and they may have died in between; so it
+    /// has to be settled before a snapshot builds on it. What an index segment names is.
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError>;
+
     /// Announces a writer or reader, durably, before it looks at anything.
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError>;
 
@@ -135,6 +141,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         (**self).remove(name)
+    }
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        (**self).settle(name)
     }
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         (**self).open_session(session, kind)
