@@ -63,13 +63,17 @@ impl RefsBuilder {
     pub fn push(&mut self, id: [u8; 32]) {
         if self.seen.insert(id) {
             self.ids.push(id);
+            // One huge file has more chunks than a blob has room for.
+            if cuts_after(&id, 10) || self.ids.len() >= IDS_MAX {
+                self.cut();
+            }
         }
     }
 
     /// Appends a tree's leaf, after all that its entries need; a list may end here.
     pub fn push_leaf(&mut self, id: [u8; 32]) {
         self.push(id);
-        if cuts_after(&id, 4) || self.ids.len() >= IDS_MAX {
+        if cuts_after(&id, 4) {
             self.cut();
         }
     }
@@ -166,6 +170,23 @@ mod tests {
             let chunks = if leaves == 0 { 0 } else { leaves * 3 + 2 };
             assert_eq!(found.len(), chunks + leaves);
         }
+    }
+
+    #[test]
+    fn no_list_outgrows_its_bound_below_a_single_leaf() {
+        let mut builder = RefsBuilder::new();
+        for n in 0..200_000_u32 {
+            builder.push(*blake3::hash(&n.to_le_bytes()).as_bytes());
+        }
+        builder.push_leaf([1; 32]);
+        let mut longest = 0;
+        builder
+            .finish(|bytes| {
+                longest = longest.max(Refs::decode(&bytes).expect("its own bytes").ids.len());
+                Ok::<_, ()>(*blake3::hash(&bytes).as_bytes())
+            })
+            .expect("storing works");
+        assert!(longest <= IDS_MAX, "{longest}");
     }
 
     #[test]
