@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::crypto::CryptoError;
 use super::files::{PlaceError, ScanError};
+use super::format::FORMAT;
 use super::hex;
 use super::store::StoreError;
 
@@ -71,15 +72,38 @@ pub enum EngineError {
     /// The repository has no slot that a passphrase opens.
     #[error("the repository has no passphrase slot")]
     NoSlot,
-    /// The repository was written by a newer or unknown format.
-    #[error("the repository has format {found}, this program knows 0")]
-    Format {
+    /// No slot, or more than one, has this id.
+    #[error("`{0}` names no single key slot")]
+    NoSuchSlot(String),
+    /// The last way into the repository was to be removed.
+    #[error("that is the last slot that opens the repository")]
+    LastSlot,
+    /// The repository has a newer format than this program knows.
+    #[error(
+        "the repository has format {found}, this program knows format {FORMAT}: a newer bkpctl reads it"
+    )]
+    Newer {
         /// The number in the marker.
         found: u32,
     },
-    /// The repository needs features that this program does not know.
-    #[error("the repository needs features this program does not know: {0}")]
-    Features(String),
+    /// The repository is older than the first format that was released.
+    #[error(
+        "the repository was made by a pre-release of bkpctl (format {found}), this program knows format {FORMAT}: restore from it with that program and make the repository anew"
+    )]
+    PreRelease {
+        /// The number in the marker.
+        found: u32,
+    },
+    /// The repository has features that this program does not know and may not ignore.
+    #[error(
+        "the repository has features this program does not know, so it must not {deed}: {names}; a newer bkpctl knows them"
+    )]
+    Features {
+        /// Their names.
+        names: String,
+        /// What was wanted.
+        deed: &'static str,
+    },
     /// There is no such snapshot.
     #[error("there is no snapshot `{0}`")]
     NoSnapshot(String),

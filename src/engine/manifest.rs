@@ -1,14 +1,15 @@
 //! Manifests: one file a snapshot, its first line in the clear.
 //!
-//! Line one is JSON of at most [`CLEAR_BYTES_MAX`] bytes. Line two is the keyed hash of line
-//! one under the writer's MAC key, in hexadecimal. The rest is a pack with one sealed blob
-//! that only a reader opens; it repeats the hash of line one.
+//! Line one is JSON of at most [`CLEAR_BYTES_MAX`] bytes. Line two is the keyed hash of all
+//! that is not line two, under the writer's MAC key, in hexadecimal. The rest is a pack with one
+//! sealed blob that only a reader opens; it repeats the hash of line one.
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::crypto::{ReadingKey, WriterKey};
 use super::error::EngineError;
+use super::format;
 use super::hex;
 use super::pack::PackView;
 use super::store::{Folder, StoreError, StoreName};
@@ -69,7 +70,7 @@ pub struct Sealed {
     pub notes_total: u64,
 }
 
-/// Says whether a manifest's clear part is known to be its writer's.
+/// Says whether a manifest is known to be its writer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authentic {
     /// The code fits.
@@ -123,7 +124,7 @@ impl Clear {
 impl Manifest {
     /// Returns a manifest's bytes.
     pub fn encode(line: &[u8], writer: &WriterKey, rest: &[u8]) -> Vec<u8> {
-        let mac = hex::encode(&writer.mac(line));
+        let mac = hex::encode(&code(writer, line, rest));
         [line, b"\n", mac.as_bytes(), b"\n", rest].concat()
     }
 
@@ -142,11 +143,7 @@ impl Manifest {
             .ok_or_else(|| bad("its second line does not end"))?;
         let mac = std::str::from_utf8(mac).ok().and_then(hex::decode);
         let clear: Clear = serde_json::from_slice(line).map_err(|error| bad(&error.to_string()))?;
-        if clear.format != 0 {
-            return Err(EngineError::Format {
-                found: clear.format,
-            });
-        }
+        format::check_number(clear.format)?;
         // A manifest under another's name would be a snapshot of something else.
         if clear.name().ok().as_ref() != Some(name) {
             return Err(bad("its name does not fit its content"));
@@ -159,14 +156,15 @@ impl Manifest {
         })
     }
 
-    /// Checks the clear part's code with a reading key.
+    /// Checks the manifest's code with a reading key.
     pub fn authentic(&self, key: Option<&ReadingKey>) -> Authentic {
         let Some(key) = key else {
             return Authentic::Unknown;
         };
-        let good = key
-            .writer(&self.clear.writer)
-            .is_ok_and(|writer| bool::from(writer.mac(&self.line).ct_eq(&self.mac)));
+        let good = key.writer(&self.clear.writer).is_ok_and(|writer| {
+            let code = code(&writer, &self.line, &self.rest);
+            bool::from(code.ct_eq(&self.mac))
+        });
         if good { Authentic::Yes } else { Authentic::No }
     }
 
@@ -174,7 +172,7 @@ impl Manifest {
     pub fn open(&self, name: &StoreName, key: &ReadingKey) -> Result<Sealed, EngineError> {
         let bad = |reason: &str| EngineError::damaged(name, reason);
         if self.authentic(Some(key)) != Authentic::Yes {
-            return Err(bad("its clear part was changed"));
+            return Err(bad("it was changed"));
         }
         let view = PackView::parse(&self.rest)
             .and_then(|view| view.check().map(|()| view))
@@ -198,6 +196,11 @@ impl Manifest {
             Err(bad("its sealed part belongs to another snapshot"))
         }
     }
+}
+
+/// Returns the code of a manifest: over everything but itself.
+fn code(writer: &WriterKey, line: &[u8], rest: &[u8]) -> [u8; 32] {
+    writer.mac(&[line, b"\n", rest].concat())
 }
 
 /// Makes the contexts for compression.
@@ -260,7 +263,7 @@ mod tests {
 
     fn clear() -> Clear {
         Clear {
-            format: 0,
+            format: format::FORMAT,
             id: "0a1b2c3d".repeat(4),
             source: "web".to_owned(),
             writer: "pve1".to_owned(),

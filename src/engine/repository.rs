@@ -1,6 +1,6 @@
 //! A repository: a store with a marker, opened with a key or without one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 use super::crypto::{CryptoError, DomainId, PassphraseSlot, ReadingKey, WriterKey};
 use super::env::Env;
 use super::error::{EngineError, short};
+use super::features::{self, Deed};
+use super::format::{self, FORMAT};
 use super::hex;
 use super::index::{self, Index, PackEntries};
+use super::line;
 use super::manifest::{Authentic, Clear, Manifest};
 use super::pack::PackView;
 use super::store::{Folder, Listed, Store, StoreName};
 
-/// The largest slot, in bytes.
-const SLOT_BYTES_MAX: u64 = 64 << 10;
+/// The description of the format, which every repository carries.
+const FORMAT_PAGE: &[u8] = include_bytes!("../../docs/format.md");
 
 /// Says what a repository is: the content of its marker, which never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +35,8 @@ pub struct Marker {
     pub recipient: String,
     /// How files are cut into chunks.
     pub chunker: String,
-    /// What a program must know beyond the format's number.
-    pub features: Vec<String>,
+    /// Features, and what a program that does not know one must not do: `read`, `write` or `collect`.
+    pub features: BTreeMap<String, String>,
 }
 
 const CHUNKER: &str = "fastcdc-2020 524288 1048576 4194304";
@@ -125,15 +128,15 @@ impl Repository {
             store.put(&slot.name()?, &slot.encode())?;
         }
         let marker = Marker {
-            format: 0,
+            format: FORMAT,
             repository: hex::encode(&id),
             home: options.home.clone(),
             domain: options.domain.to_string(),
             recipient: hex::encode(&options.recipient),
             chunker: CHUNKER.to_owned(),
-            features: Vec::new(),
+            features: BTreeMap::new(),
         };
-        store.put(&StoreName::marker(), &marker.encode())?;
+        marker.store(store)?;
         Ok(marker)
     }
 
@@ -145,6 +148,7 @@ impl Repository {
         like: &dyn Store,
     ) -> Result<Marker, EngineError> {
         let old = Marker::read(like)?;
+        old.check(Deed::Write)?;
         for file in like.list(Folder::Keys)? {
             store.put(&file.name, &like.get(&file.name)?)?;
         }
@@ -154,7 +158,7 @@ impl Repository {
             home: home.to_owned(),
             ..old
         };
-        store.put(&StoreName::marker(), &marker.encode())?;
+        marker.store(store)?;
         Ok(marker)
     }
 
@@ -283,46 +287,40 @@ impl std::fmt::Debug for Repository {
 impl Marker {
     /// Reads the marker of a store.
     pub fn read(store: &dyn Store) -> Result<Self, EngineError> {
+        #[derive(Deserialize)]
+        struct Number {
+            format: u32,
+        }
         let name = StoreName::marker();
         let bytes = store.get(&name)?;
-        let marker: Self =
-            serde_json::from_slice(&bytes).map_err(|error| EngineError::damaged(&name, error))?;
-        if marker.format != 0 {
-            return Err(EngineError::Format {
-                found: marker.format,
-            });
+        // Of another format, nothing but its number can be expected to make sense.
+        if let Ok(Number { format }) = serde_json::from_slice(&bytes) {
+            format::check_number(format)?;
         }
-        if !marker.features.is_empty() {
-            return Err(EngineError::Features(marker.features.join(", ")));
-        }
+        let marker: Self = line::decode(&bytes).map_err(|error| {
+            let reason = format!("{error}; put its copy from `recovery/` in its place");
+            EngineError::damaged(&name, reason)
+        })?;
+        marker.check(Deed::Read)?;
         Ok(marker)
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(self).expect("strings and numbers have a JSON form");
-        bytes.push(b'\n');
-        bytes
+    /// Refuses what features that this program does not know forbid.
+    pub fn check(&self, deed: Deed) -> Result<(), EngineError> {
+        features::check(&self.features, deed)
     }
-}
 
-/// Tries a passphrase on every slot of a repository.
-pub fn unlock(store: &dyn Store, passphrase: &[u8]) -> Result<ReadingKey, EngineError> {
-    let mut last = EngineError::NoSlot;
-    for Listed { name, size } in store.list(Folder::Keys)? {
-        if !name.file_name().starts_with("passphrase-") || size > SLOT_BYTES_MAX {
-            continue;
-        }
-        let slot = PassphraseSlot::decode(&store.get(&name)?);
-        match slot.and_then(|slot| slot.unwrap_with(passphrase)) {
-            Ok(key) => return Ok(key),
-            // A damaged slot must not hide that another one refused the passphrase.
-            Err(error) if !matches!(last, EngineError::Crypto(CryptoError::WrongPassphrase)) => {
-                last = error.into();
-            }
-            Err(_) => {}
-        }
+    /// Makes a store a repository: the marker comes last, after what may be needed without it.
+    fn store(&self, store: &dyn Store) -> Result<(), EngineError> {
+        let bytes = line::encode(self);
+        store.put(
+            &StoreName::recovery("format", "md", FORMAT_PAGE),
+            FORMAT_PAGE,
+        )?;
+        store.put(&StoreName::recovery("marker", "json", &bytes), &bytes)?;
+        store.put(&StoreName::marker(), &bytes)?;
+        Ok(())
     }
-    Err(last)
 }
 
 pub(super) fn load_index(

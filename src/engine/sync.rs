@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::crypto::CryptoError;
 use super::env::{Cancel, Env};
 use super::error::{EngineError, short};
+use super::features::Deed;
 use super::hex;
 use super::index::{self, Index, PackEntries, PackInfo};
 use super::manifest::Manifest;
@@ -61,6 +62,7 @@ pub fn sync(
     cancel: &Cancel,
 ) -> Result<SyncReport, EngineError> {
     let (theirs, ours) = (Marker::read(&**from)?, Marker::read(&**to)?);
+    ours.check(Deed::Write)?;
     if theirs.domain != ours.domain {
         return Err(EngineError::OtherDomain {
             from: short(&theirs.domain),

@@ -17,6 +17,7 @@ use super::manifest::codec;
 use super::pack::{BlobKind, Header, PackView};
 use super::progress::{Event, Observer};
 use super::repository::{Repository, scan_pack};
+use super::slots::slots;
 use super::store::{Folder, Receipt, Store, StoreError, StoreName};
 use super::writer::ReadSession;
 
@@ -187,7 +188,34 @@ impl Verification<'_> {
             }
         }
         self.check_snapshots(listed, level)?;
-        self.check_receipts()
+        self.check_receipts()?;
+        self.check_slots()?;
+        self.check_recovery()
+    }
+
+    /// Checks that every key slot is whole; whether a passphrase opens it takes the passphrase.
+    fn check_slots(&mut self) -> Result<(), EngineError> {
+        for slot in slots(self.store)? {
+            if let Err(reason) = slot.state {
+                self.report.add(&slot.name, Problem::Form(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks files whose names hold their hash.
+    fn check_recovery(&mut self) -> Result<(), EngineError> {
+        for file in self.store.list(Folder::Recovery)? {
+            if file.name.content_hash().is_none() {
+                continue;
+            }
+            match self.store.get(&file.name) {
+                Ok(bytes) if file.name.check_bytes(&bytes).is_ok() => {}
+                Ok(_) => self.report.add(&file.name, Problem::Hash),
+                Err(error) => self.store_failed(&file.name, error)?,
+            }
+        }
+        Ok(())
     }
 
     fn check_cancel(&self) -> Result<(), EngineError> {

@@ -12,6 +12,7 @@ use super::chunk::ChunkSizes;
 use super::compress::Codec;
 use super::crypto::{Cipher, CryptoError, SealedSession, SessionKey, TAG_BYTES, WriterKey};
 use super::error::EngineError;
+use super::features::Deed;
 use super::hex;
 use super::index::{self, Index, PackEntries, PackInfo, Place};
 use super::manifest::{Clear, Manifest, Sealed, codec};
@@ -63,6 +64,7 @@ impl<'a> Writer<'a> {
         pack_bytes: usize,
         observer: &'a dyn Observer,
     ) -> Result<Self, EngineError> {
+        repository.marker.check(Deed::Write)?;
         let store = &*repository.store;
         let (session, sealed) = SessionKey::generate(&repository.env, &key)?;
         let session_id = SessionId::new(*session.id());

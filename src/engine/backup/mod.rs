@@ -18,6 +18,7 @@ use self::tree_writer::TreeWriter;
 use super::env::Cancel;
 use super::error::EngineError;
 use super::files::{Entry, Kind, Meta, Notes, Owners, RelPath, Scan, ScanOptions, Time};
+use super::format::FORMAT;
 use super::hex;
 use super::manifest::{Clear, Sealed};
 use super::progress::{Event, Observer};
@@ -238,7 +239,7 @@ impl Made {
         writer.flush()?;
         let skipped = self.notes.losses().saturating_sub(self.counts.changed);
         let clear = Clear {
-            format: 0,
+            format: FORMAT,
             id: Writer::snapshot_id(repository)?,
             source: options.source.clone(),
             writer: writer.key().label().to_owned(),

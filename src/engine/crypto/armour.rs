@@ -5,10 +5,9 @@ use std::fmt::Write;
 use zeroize::Zeroizing;
 
 use super::{CryptoError, ReadingKey};
+use crate::engine::format::{KEY_FILE_HEADER, context};
 use crate::engine::hex;
 
-const HEADER: &str = "bkpctl-reading-key 0";
-const CHECK_CONTEXT: &str = "bkpctl format 0 key text check";
 /// Crockford's alphabet: no letter that looks like a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CODE_BYTES: usize = 35;
@@ -29,7 +28,7 @@ impl KeyFile {
         write!(
             text,
             "# Whoever has this file can read every backup of its key domain.\n\
-             {HEADER}\ndomain {domain}\nkey {}\ncheck {check}\n",
+             {KEY_FILE_HEADER}\ndomain {domain}\nkey {}\ncheck {check}\n",
             *seed
         )
         .expect("writing to a string cannot fail");
@@ -42,7 +41,7 @@ impl KeyFile {
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        if lines.next() != Some(HEADER) {
+        if lines.next() != Some(KEY_FILE_HEADER) {
             return Err(CryptoError::KeyFile("the first line is not its header"));
         }
         let mut field = |name: &'static str, missing: &'static str| {
@@ -130,7 +129,7 @@ impl RecoveryCode {
 }
 
 fn check(seed: &[u8; 32]) -> [u8; 32] {
-    blake3::derive_key(CHECK_CONTEXT, seed)
+    blake3::derive_key(context::KEY_TEXT, seed)
 }
 
 #[cfg(test)]
@@ -175,7 +174,7 @@ mod tests {
     fn a_damaged_key_file_is_refused() {
         let text = KeyFile::print(&ReadingKey::from_seed(&[0x5a; 32]));
         for (from, to) in [
-            ("bkpctl-reading-key 0", "bkpctl-reading-key 9"),
+            (KEY_FILE_HEADER, "bkpctl-reading-key 9"),
             ("key 5a", "key 5b"),
             ("domain ", "domain 0"),
             ("check ", "chuck "),

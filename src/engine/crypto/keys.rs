@@ -8,16 +8,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::CryptoError;
 use crate::engine::env::Env;
+use crate::engine::format::{WRITER_KEY_MAGIC, context};
 use crate::engine::hex;
-
-const CONTEXT_PRIVATE: &str = "bkpctl format 0 recipient private key";
-const CONTEXT_ROOT: &str = "bkpctl format 0 root secret";
-const CONTEXT_ROOT_CHECK: &str = "bkpctl format 0 root check";
-const CONTEXT_DOMAIN: &str = "bkpctl format 0 key domain id";
-const CONTEXT_ID: &str = "bkpctl format 0 writer id key";
-const CONTEXT_MAC: &str = "bkpctl format 0 writer mac key";
-const CONTEXT_PROOF: &str = "bkpctl format 0 proof mac key";
-const WRITER_MAGIC: &[u8; 8] = b"bkpwrit0";
 
 /// The longest label of a writer, in bytes.
 pub(super) const LABEL_BYTES_MAX: usize = 64;
@@ -53,12 +45,12 @@ impl ReadingKey {
 
     /// Returns the key of a seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        let root = Zeroizing::new(blake3::derive_key(CONTEXT_ROOT, seed));
+        let root = Zeroizing::new(blake3::derive_key(context::ROOT, seed));
         let (_, public) = key_pair(seed);
         let public: [u8; 32] = public.to_bytes().into();
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT_DOMAIN);
+        let mut hasher = blake3::Hasher::new_derive_key(context::DOMAIN);
         hasher.update(&public);
-        hasher.update(&blake3::derive_key(CONTEXT_ROOT_CHECK, &*root));
+        hasher.update(&blake3::derive_key(context::ROOT_CHECK, &*root));
         Self {
             seed: Zeroizing::new(*seed),
             root,
@@ -95,14 +87,14 @@ impl ReadingKey {
             domain: self.domain,
             recipient: self.public,
             label: label.to_owned(),
-            id_key: self.derive(CONTEXT_ID, label),
-            mac_key: self.derive(CONTEXT_MAC, label),
+            id_key: self.derive(context::ID, label),
+            mac_key: self.derive(context::MAC, label),
         })
     }
 
     /// Returns the code that proves that a holder of this key wrote `bytes`.
     pub fn mac_proof(&self, bytes: &[u8]) -> [u8; 32] {
-        let key = self.derive(CONTEXT_PROOF, "");
+        let key = self.derive(context::PROOF, "");
         *blake3::keyed_hash(&key, bytes).as_bytes()
     }
 
@@ -122,7 +114,7 @@ fn key_pair(
     <X25519HkdfSha256 as Kem>::PrivateKey,
     <X25519HkdfSha256 as Kem>::PublicKey,
 ) {
-    let material = Zeroizing::new(blake3::derive_key(CONTEXT_PRIVATE, seed));
+    let material = Zeroizing::new(blake3::derive_key(context::PRIVATE, seed));
     X25519HkdfSha256::derive_keypair(&*material)
 }
 
@@ -176,7 +168,7 @@ impl WriterKey {
     /// Returns the key's bytes, for sending it to the machine that writes.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(8 + 4 * 32 + LABEL_BYTES_MAX));
-        bytes.extend_from_slice(WRITER_MAGIC);
+        bytes.extend_from_slice(WRITER_KEY_MAGIC);
         for part in [
             &self.domain.0,
             &self.recipient,
@@ -191,7 +183,7 @@ impl WriterKey {
 
     /// Reads what [`WriterKey::encode`] returned.
     pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
-        let rest = bytes.strip_prefix(WRITER_MAGIC);
+        let rest = bytes.strip_prefix(WRITER_KEY_MAGIC);
         let rest = rest.ok_or(CryptoError::WriterKey)?;
         let (parts, label) = rest
             .split_at_checked(4 * 32)

@@ -24,6 +24,9 @@ pub enum CryptoError {
     /// The passphrase opens nothing here.
     #[error("wrong passphrase: it opens no key slot of the repository")]
     WrongPassphrase,
+    /// A new passphrase has no letter.
+    #[error("an empty passphrase protects nothing")]
+    EmptyPassphrase,
     /// The text is no key file.
     #[error("not a key file: {0}")]
     KeyFile(&'static str),

@@ -15,12 +15,12 @@ use super::aead::{self, Cipher};
 use super::keys::{LABEL_BYTES_MAX, check_label};
 use super::{CryptoError, DomainId, ReadingKey, WriterKey};
 use crate::engine::env::Env;
+use crate::engine::format::context;
 
 /// The length of a session's id in bytes.
 pub const ID_BYTES: usize = 16;
 
 const SEALED_BYTES: usize = 48;
-const INFO: &[u8] = b"bkpctl format 0 session key";
 
 /// Encrypts and decrypts the blobs of one session.
 pub struct SessionKey {
@@ -54,7 +54,7 @@ impl SessionKey {
             hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
                 &OpModeS::Base,
                 &recipient,
-                INFO,
+                context::SESSION,
                 &*key,
                 &bound(writer.domain(), &id, writer.label()),
                 &mut rng,
@@ -138,7 +138,7 @@ impl SealedSession {
             &OpModeR::Base,
             &key.private(),
             &encapped,
-            INFO,
+            context::SESSION,
             &self.sealed,
             &bound(key.domain(), &self.id, &self.label),
         )

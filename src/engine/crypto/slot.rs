@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 use super::aead::{self, Cipher};
 use super::{CryptoError, DomainId, ReadingKey};
 use crate::engine::env::Env;
+use crate::engine::format::FORMAT;
 use crate::engine::hex;
+use crate::engine::line;
 use crate::engine::store::{Folder, StoreError, StoreName};
 
 const MEMORY_KIB_MIN: u32 = 19 * 1024;
@@ -134,10 +136,15 @@ impl PassphraseSlot {
         self.domain
     }
 
-    /// Returns the slot's bytes: one line of JSON.
+    /// Returns what a guess of its passphrase costs.
+    pub fn cost(&self) -> ArgonCost {
+        self.cost
+    }
+
+    /// Returns the slot's bytes: one line of JSON with its check.
     pub fn encode(&self) -> Vec<u8> {
         let form = Form {
-            format: 0,
+            format: FORMAT,
             kind: "passphrase".to_owned(),
             domain: self.domain.to_string(),
             argon2id: self.cost,
@@ -145,17 +152,15 @@ impl PassphraseSlot {
             commitment: hex::encode(&self.commitment),
             sealed: hex::encode(&self.sealed),
         };
-        let mut bytes = serde_json::to_vec(&form).expect("strings and numbers have a JSON form");
-        bytes.push(b'\n');
-        bytes
+        line::encode(&form)
     }
 
     /// Reads a slot's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
         let form: Form =
-            serde_json::from_slice(bytes).map_err(|error| CryptoError::Slot(error.to_string()))?;
+            line::decode(bytes).map_err(|error| CryptoError::Slot(error.to_string()))?;
         let field = |name: &str| CryptoError::Slot(format!("`{name}` has a bad value"));
-        if form.format != 0 || form.kind != "passphrase" {
+        if form.format != FORMAT || form.kind != "passphrase" {
             return Err(field("kind"));
         }
         form.argon2id.check()?;
@@ -229,7 +234,7 @@ mod tests {
     fn a_slot_cannot_ask_for_any_amount_of_memory() {
         let slot = |memory_kib: u64, passes: u64| {
             let text = format!(
-                "{{\"format\":0,\"kind\":\"passphrase\",\"domain\":\"{}\",\"argon2id\":\
+                "{{\"format\":{FORMAT},\"kind\":\"passphrase\",\"domain\":\"{}\",\"argon2id\":\
                  {{\"memory_kib\":{memory_kib},\"passes\":{passes}}},\"salt\":\"{}\",\
                  \"commitment\":\"{}\",\"sealed\":\"{}\"}}",
                 "00".repeat(32),
@@ -237,7 +242,8 @@ mod tests {
                 "00".repeat(32),
                 "00".repeat(48)
             );
-            PassphraseSlot::decode(text.as_bytes())
+            let form: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            PassphraseSlot::decode(&line::encode(&form))
         };
         assert!(slot(262_144, 3).is_ok());
         for (memory_kib, passes) in [(1024, 3), (4_000_000, 3), (262_144, 17), (262_144, 0)] {

@@ -2,7 +2,7 @@
 //!
 //! | length | field |
 //! |---|---|
-//! | 8 | `bkpindx0` |
+//! | 8 | `bkpindx` and the number of the format |
 //! | 4 | number of packs |
 //! | 4 | number of entries |
 //! | 41 each | pack: name 32, length `u64`, 1 for data or 2 for metadata |
@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::{PackEntries, Place};
 use crate::engine::pack::{BlobKind, PLAIN_BYTES_MAX};
 
-const MAGIC: &[u8; 8] = b"bkpindx0";
+const MAGIC: &[u8; 8] = crate::engine::format::INDEX_MAGIC;
 const PACK_BYTES: usize = 41;
 const ENTRY_BYTES: usize = 48;
 const DATA: u8 = 1;

@@ -3,7 +3,7 @@
 //! | offset | length | field |
 //! |---|---|---|
 //! | 0 | 4 | `bkpb` |
-//! | 4 | 1 | version, 0 |
+//! | 4 | 1 | version, the number of the format |
 //! | 5 | 1 | kind |
 //! | 6 | 1 | cipher: 0 clear, 1 ChaCha20-Poly1305, 2 AES-256-GCM |
 //! | 7 | 1 | compression: 0 none, 1 zstd |
@@ -20,6 +20,7 @@
 use crate::engine::compress::Codec;
 use crate::engine::crypto::{Cipher, SessionKey, TAG_BYTES, WriterKey};
 use crate::engine::error::EngineError;
+use crate::engine::format::BLOB_VERSION;
 
 /// The length of a blob's header.
 pub const HEADER_BYTES: usize = 104;
@@ -97,7 +98,7 @@ impl Header {
         let (session, rest) = rest.split_first_chunk::<16>()?;
         let (counter, rest) = rest.split_first_chunk::<8>()?;
         let hash = rest.first_chunk::<32>()?;
-        let known = magic == MAGIC && *version == 0 && *compression <= COMPRESSED;
+        let known = magic == MAGIC && *version == BLOB_VERSION && *compression <= COMPRESSED;
         let cipher = match cipher {
             0 => None,
             number => Some(Cipher::from_number(*number)?),
@@ -130,6 +131,7 @@ impl Header {
     fn bound(&self) -> [u8; BOUND_BYTES] {
         let mut bytes = [0; BOUND_BYTES];
         bytes[..4].copy_from_slice(MAGIC);
+        bytes[4] = BLOB_VERSION;
         bytes[5] = self.kind as u8;
         bytes[6] = self.cipher.map_or(0, |cipher| cipher as u8);
         bytes[7] = u8::from(self.compressed);

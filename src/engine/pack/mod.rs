@@ -15,7 +15,7 @@ pub use self::builder::PackBuilder;
 pub use self::scan::{PackError, PackView, check_payload, parse_sessions, split_blob};
 
 /// The first bytes of every pack.
-pub const MAGIC: &[u8; 8] = b"bkppack0";
+pub const MAGIC: &[u8; 8] = crate::engine::format::PACK_MAGIC;
 
 /// The length of what comes before the session records.
 pub const PREFIX_BYTES: usize = 22;

@@ -152,6 +152,15 @@ impl StoreName {
         }
     }
 
+    /// Returns the name of a file for recovery: what it is, the hash of its bytes, an ending.
+    pub(in crate::engine) fn recovery(what: &str, ending: &str, bytes: &[u8]) -> Self {
+        let hash = blake3::hash(bytes).to_hex();
+        Self {
+            text: format!("recovery/{what}-{hash}.{ending}"),
+            folder: Folder::Recovery,
+        }
+    }
+
     fn fanned(folder: Folder, hash: &[u8; 32]) -> Self {
         let hash = hex::encode(hash);
         Self {
@@ -186,13 +195,16 @@ impl StoreName {
         self.text.rsplit('/').next().unwrap_or(&self.text)
     }
 
-    /// Returns the hash that the file's bytes must have, for content-named folders.
+    /// Returns the hash that the file's bytes must have, for names that hold one.
     pub fn content_hash(&self) -> Option<[u8; 32]> {
         if self.folder.is_content_named() {
-            hex::decode(self.file_name())
-        } else {
-            None
+            return hex::decode(self.file_name());
         }
+        if self.folder != Folder::Recovery {
+            return None;
+        }
+        let (_, rest) = self.file_name().split_once('-')?;
+        hex::decode(rest.split('.').next()?)
     }
 
     /// Checks that `bytes` may be stored under this name.
@@ -337,5 +349,11 @@ mod tests {
             Err(StoreError::WrongHash { .. })
         ));
         assert_eq!(StoreName::marker().check_bytes(b"any"), Ok(()));
+        let name = StoreName::recovery("format", "md", b"bytes");
+        assert_eq!(StoreName::parse(name.as_str()), Ok(name.clone()));
+        assert_eq!(name.check_bytes(b"bytes"), Ok(()));
+        assert!(name.check_bytes(b"other").is_err());
+        let other = StoreName::parse("recovery/topology.sealed").expect("a good name");
+        assert_eq!(other.content_hash(), None);
     }
 }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Folder, StoreError, StoreName};
+use crate::engine::format::FORMAT;
 use crate::engine::hex;
+use crate::engine::line::{self, LineError};
 
 /// Says when a place received a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub struct Receipt {
 /// Says why bytes are no receipt.
 #[derive(Debug, Error)]
 #[error("not a receipt")]
-pub struct ReceiptError(#[source] serde_json::Error);
+pub struct ReceiptError(#[source] LineError);
 
 impl Receipt {
     /// Makes the receipt that follows `previous` in a chain.
@@ -49,7 +51,7 @@ impl Receipt {
             None => (1, [0; 32]),
         };
         Self {
-            format: 0,
+            format: FORMAT,
             chain: chain.to_owned(),
             number,
             snapshot: snapshot.to_string(),
@@ -59,16 +61,14 @@ impl Receipt {
         }
     }
 
-    /// Returns the receipt's bytes: one line of JSON.
+    /// Returns the receipt's bytes: one line of JSON with its check.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(self).expect("strings and numbers have a JSON form");
-        bytes.push(b'\n');
-        bytes
+        line::encode(self)
     }
 
     /// Reads a receipt's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
-        serde_json::from_slice(bytes).map_err(ReceiptError)
+        line::decode(bytes).map_err(ReceiptError)
     }
 
     /// Returns the receipt's name in the store.

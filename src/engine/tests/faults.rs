@@ -246,7 +246,7 @@ fn passphrases_open_a_repository_and_wrong_ones_say_so() {
         ..CreateOptions::for_key("here", &key())
     };
     Repository::create(&store, &env(), &options).expect("a repository");
-    let opened = unlock(&store, b"correct").expect("the passphrase");
+    let opened = unlock(&store, b"correct").expect("the passphrase").0;
     assert_eq!(opened.domain(), key().domain());
     assert!(matches!(
         unlock(&store, b"wrong"),

@@ -41,7 +41,7 @@ impl Verification<'_> {
             self.check_cancel()?;
             self.report.snapshots += 1;
             if snapshot.authentic == Authentic::No {
-                let reason = "its clear part was changed".to_owned();
+                let reason = "it was changed".to_owned();
                 self.report.add(&snapshot.name, Problem::Forged(reason));
                 continue;
             }

@@ -78,7 +78,9 @@ pub(super) fn reader(store: &Path, secret: &Secret) -> Result<Repository, Failur
             .map_err(failure)?
             .ok_or_else(|| Failure::new(format!("there is no key file at {}", file.display())))?,
         Secret::Passphrase(passphrase) => {
-            unlock(opened.as_ref(), passphrase.as_bytes()).map_err(engine)?
+            unlock(opened.as_ref(), passphrase.as_bytes())
+                .map_err(engine)?
+                .0
         }
     };
     Repository::open(opened, Env::system(), Access::Reader(key)).map_err(engine)
