@@ -4,6 +4,9 @@ use std::io::{self, Read};
 
 use fastcdc::v2020::{FastCDC, Normalization};
 
+/// How large the chunks of images are: they are cut at multiples of this alone.
+pub const IMAGE_BLOCK_BYTES: usize = 1 << 20;
+
 /// Says how large chunks are, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkSizes {

@@ -214,13 +214,18 @@ fn holes_are_empty(expected: &Kind, live: &Kind, file: &OpenFile) -> bool {
     };
     let ends = extents.iter().map(|extent| extent.offset).chain([*size]);
     let starts = [0].into_iter().chain(extents.iter().map(Extent::end));
-    let mut holes = starts.zip(ends).filter(|(start, end)| start < end);
-    holes.all(|(start, end)| {
-        live.iter().all(|extent| {
+    let mut live = live.iter().peekable();
+    for (start, end) in starts.zip(ends) {
+        // Both lists ascend, so what ends before this hole is behind all that follow.
+        while live.next_if(|extent| extent.end() <= start).is_some() {}
+        for extent in live.clone().take_while(|extent| extent.offset < end) {
             let (from, to) = (extent.offset.max(start), extent.end().min(end));
-            from >= to || reads_as_zeros(file, from, to)
-        })
-    })
+            if !reads_as_zeros(file, from, to) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 fn reads_as_zeros(file: &OpenFile, mut from: u64, to: u64) -> bool {

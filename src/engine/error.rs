@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::crypto::CryptoError;
-use super::files::{PlaceError, ScanError};
+use super::files::{ImageError, PlaceError, ScanError};
 use super::format::FORMAT;
 use super::hex;
 use super::store::StoreError;
@@ -20,6 +20,9 @@ pub enum EngineError {
     /// The source cannot be walked.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// An image cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The target cannot be written.
     #[error(transparent)]
     Place(#[from] PlaceError),

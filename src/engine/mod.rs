@@ -34,7 +34,7 @@ pub mod tree;
 mod verify;
 mod writer;
 
-pub use self::backup::{BackupOptions, BackupReport, backup, backup_stream};
+pub use self::backup::{BackupOptions, BackupReport, backup, backup_image, backup_stream};
 pub use self::compare::{CompareOptions, Differences, compare};
 pub use self::error::EngineError;
 pub use self::features::Deed;

@@ -2,5 +2,6 @@
 
 mod copies;
 mod faults;
+mod images;
 mod round_trip;
 mod support;

@@ -1,9 +1,10 @@
-//! Makes snapshots: of file trees and of streams.
+//! Makes snapshots: of file trees, of images and of streams.
 //!
 //! One thread walks, reads and cuts; a pool names, compresses, seals, checks and stores. The
 //! amount of data under way is bounded. Entries wait in order until the ids of their chunks
 //! are known and then go into the tree.
 
+mod image;
 mod pipeline;
 mod previous;
 mod tree_writer;
@@ -13,6 +14,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+pub use self::image::backup_image;
 use self::pipeline::Pipeline;
 use self::tree_writer::TreeWriter;
 use super::env::Cancel;
@@ -140,22 +142,15 @@ pub fn backup_stream(
     let writer = open_writer(repository, options, observer)?;
     let (roots, counts, notes) = with_pipeline(&writer, options, cancel, |pipeline| {
         let mut tree = TreeWriter::new(&writer)?;
-        let time = Time {
-            seconds: started.div_euclid(1_000_000_000),
-            nanos: started.rem_euclid(1_000_000_000) as u32,
-        };
-        let meta = |mode| Meta {
-            mode,
-            mtime: time,
-            ctime: time,
-            links: 1,
-            ..Meta::default()
-        };
-        tree.push(Entry::new(RelPath::root(), Kind::Dir, meta(0o700)))?;
+        tree.push(container(started))?;
         let pieces = pipeline.read_all(stream, observer, cancel)?;
         let spans = pipeline.resolve(&pieces)?;
         let size = spans.iter().map(|span| u64::from(span.len)).sum();
-        let mut entry = Entry::new(path.clone(), Kind::dense_file(size), meta(0o600));
+        let meta = Meta {
+            mode: 0o600,
+            ..container(started).meta
+        };
+        let mut entry = Entry::new(path.clone(), Kind::dense_file(size), meta);
         entry.spans = spans;
         observer.event(Event::Entry {
             path: &path,
@@ -178,6 +173,24 @@ pub fn backup_stream(
         paths: vec![file_name.to_owned()],
     };
     made.commit(repository, writer, options)
+}
+
+/// Returns the directory that a snapshot of a single stream or image consists of beside it.
+fn container(started: i64) -> Entry {
+    let time = Time {
+        seconds: started.div_euclid(1_000_000_000),
+        nanos: started.rem_euclid(1_000_000_000) as u32,
+    };
+    let meta = Meta {
+        mode: 0o700,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        mtime: time,
+        ctime: time,
+        links: 1,
+        ..Meta::default()
+    };
+    Entry::new(RelPath::root(), Kind::Dir, meta)
 }
 
 fn open_writer<'a>(

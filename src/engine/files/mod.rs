@@ -16,6 +16,7 @@ pub mod compare;
 pub mod content;
 pub mod entry;
 pub mod exclude;
+pub mod image;
 mod listing;
 mod metadata;
 pub mod note;
@@ -32,8 +33,12 @@ pub use compare::{Difference, TreeDifference, TreeDifferences, compare, compare_
 pub use content::{DataReader, OpenFile};
 pub use entry::{Entry, EntryError, Extent, Kind, Meta, Span, Time, Xattr};
 pub use exclude::{ExcludeError, Excludes};
+pub use image::{Image, ImageError};
 pub use note::{Note, Notes, What};
 pub use owners::Owners;
 pub use path::{PathError, Printable, RelPath};
 pub use place::{Existing, PlaceError, Placed, PlacedFile, Target};
 pub use scan::{Found, Scan, ScanError, ScanOptions, Scanned};
+
+#[cfg(test)]
+pub(in crate::engine) use support::skipped;

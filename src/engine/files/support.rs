@@ -36,7 +36,7 @@ pub(super) fn is_root() -> bool {
     clippy::print_stdout,
     reason = "what a test leaves out must show in its output"
 )]
-pub(super) fn skipped(why: &str) {
+pub(in crate::engine) fn skipped(why: &str) {
     println!("{why}");
 }
 
