@@ -42,6 +42,11 @@ pub enum Event<'a> {
         /// How many.
         bytes: u64,
     },
+    /// Others must end before the work goes on: so many sessions.
+    Waiting {
+        /// How many.
+        sessions: u64,
+    },
     /// Something about one path did not go as it should.
     Note(&'a Note),
 }

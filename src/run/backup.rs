@@ -273,6 +273,8 @@ fn calls(counts: &BTreeMap<StoreOp, Tally>) -> BTreeMap<String, u64> {
         StoreOp::Settle(folder) => format!("settle {}", folder.as_str()),
         StoreOp::OpenSession | StoreOp::CloseSession => "session".to_owned(),
         StoreOp::Commit => "commit".to_owned(),
+        StoreOp::ListSessions => "list sessions".to_owned(),
+        StoreOp::ExpireSession => "expire session".to_owned(),
         StoreOp::Managed => "managed".to_owned(),
     };
     let mut named = BTreeMap::new();

@@ -128,6 +128,7 @@ impl Fault {
         let kind = match error {
             StoreError::Closed { .. } => FaultKind::Lost,
             StoreError::NoSpace { .. } => FaultKind::NoSpace,
+            StoreError::Collecting => FaultKind::Locked,
             StoreError::Denied { .. } | StoreError::ReadOnly { .. } | StoreError::Io { .. } => {
                 FaultKind::Io
             }

@@ -70,7 +70,7 @@ impl Observer for Meter<'_> {
             | Event::Checked { bytes } => (&self.bytes, bytes),
             Event::Stored { bytes } => (&self.stored, bytes),
             Event::Expected { bytes } => (&self.total, bytes),
-            Event::Note(_) => return,
+            Event::Note(_) | Event::Waiting { .. } => return,
         };
         counter.fetch_add(by, Ordering::Relaxed);
         self.tell();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::store::{
-    Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
+    Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
 };
 use crate::run::link::Link;
 use crate::run::message::{Call, Reply};
@@ -148,6 +148,17 @@ impl Store for RemoteStore {
 
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.done(StoreCall::CloseSession { session: *session }, &[])
+    }
+
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        match self.ask(StoreCall::ListSessions, &[])? {
+            (StoreReply::Sessions(open), _) => Ok(open),
+            _ => Err(confused()),
+        }
+    }
+
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.done(StoreCall::ExpireSession { session: *session }, &[])
     }
 
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {

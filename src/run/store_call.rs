@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::store::{
-    Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
+    Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
 };
 use crate::run::message::{Fault, FaultKind};
 
@@ -71,6 +71,13 @@ pub enum StoreCall {
         /// The session.
         session: SessionId,
     },
+    /// Return every open session.
+    ListSessions,
+    /// End somebody's session.
+    ExpireSession {
+        /// The session.
+        session: SessionId,
+    },
     /// Replace the planner's record by the body.
     PutManaged,
     /// Return the planner's record.
@@ -95,6 +102,8 @@ pub enum StoreReply {
     Listed,
     /// To [`StoreCall::Commit`].
     Committed(Box<Receipt>),
+    /// To [`StoreCall::ListSessions`].
+    Sessions(Vec<OpenSession>),
     /// It is done.
     Done,
     /// The store refused or failed.
@@ -157,11 +166,18 @@ impl Allowed {
                 kind: SessionKind::Read,
                 ..
             } => self.get || self.admin,
+            StoreCall::OpenSession {
+                kind: SessionKind::Collect,
+                ..
+            } => self.admin,
             StoreCall::Put { .. }
             | StoreCall::Settle { .. }
             | StoreCall::OpenSession { .. }
             | StoreCall::Commit { .. } => self.put || self.admin,
-            StoreCall::Remove { .. } | StoreCall::PutManaged => self.admin,
+            StoreCall::Remove { .. }
+            | StoreCall::PutManaged
+            | StoreCall::ListSessions
+            | StoreCall::ExpireSession { .. } => self.admin,
         }
     }
 }
@@ -191,9 +207,11 @@ fn subject(call: &StoreCall) -> String {
         | StoreCall::Commit { manifest: name, .. } => name.to_string(),
         StoreCall::List { folder } => folder.as_str().to_owned(),
         StoreCall::PutManaged | StoreCall::GetManaged => "managed.json".to_owned(),
-        StoreCall::Place | StoreCall::OpenSession { .. } | StoreCall::CloseSession { .. } => {
-            "session".to_owned()
-        }
+        StoreCall::Place
+        | StoreCall::OpenSession { .. }
+        | StoreCall::CloseSession { .. }
+        | StoreCall::ListSessions
+        | StoreCall::ExpireSession { .. } => "session".to_owned(),
     }
 }
 
@@ -227,6 +245,10 @@ fn carry_out(
         }
         StoreCall::CloseSession { session } => store
             .close_session(session)
+            .and_then(|()| only(StoreReply::Done)),
+        StoreCall::ListSessions => only(StoreReply::Sessions(store.list_sessions()?)),
+        StoreCall::ExpireSession { session } => store
+            .expire_session(session)
             .and_then(|()| only(StoreReply::Done)),
         StoreCall::PutManaged => store
             .put_managed(body)
@@ -278,6 +300,11 @@ mod tests {
         }));
         assert!(!writer.permits(&StoreCall::Remove { name: pack }));
         assert!(!writer.permits(&StoreCall::PutManaged));
+        assert!(!writer.permits(&StoreCall::ExpireSession { session }));
+        assert!(!writer.permits(&StoreCall::OpenSession {
+            session,
+            kind: SessionKind::Collect
+        }));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! They panic with the promise that was broken, so that tests in every folder can call them.
 //! Nothing outside tests does.
 
-use super::{Folder, Put, SessionId, SessionKind, Store, StoreError, StoreName};
+use super::{Folder, OpenSession, Put, SessionId, SessionKind, Store, StoreError, StoreName};
 
 /// Checks every promise on fresh, empty stores.
 pub fn check<S: Store>(make: &dyn Fn() -> S) {
@@ -14,17 +14,22 @@ pub fn check<S: Store>(make: &dyn Fn() -> S) {
     removing_twice_is_no_error(&make());
     snapshots_appear_by_commit_alone(&make());
     receipts_form_a_chain(&make());
+    open_sessions_are_listed(&make());
+    one_collects_at_a_time(&make());
+    an_expired_session_cannot_commit(&make());
     the_managed_record_is_replaced(&make());
 }
 
-/// Checks that an expired session cannot commit; `expire` does what a collector does.
-pub fn check_expiry(store: &dyn Store, expire: &dyn Fn(&SessionId)) {
+fn an_expired_session_cannot_commit(store: &dyn Store) {
     let session = SessionId::new([9; 16]);
     let manifest = name("snapshots/late/20260101T000000.000Z-00");
     store
         .open_session(&session, SessionKind::Write)
         .expect("a session opens");
-    expire(&session);
+    for _ in 0..2 {
+        assert_eq!(store.expire_session(&session), Ok(()));
+    }
+    assert_eq!(store.list_sessions(), Ok(Vec::new()));
     let late = store.commit(&session, &manifest, b"late");
     assert!(
         matches!(late, Err(StoreError::SessionExpired { .. })),
@@ -219,6 +224,54 @@ fn receipts_form_a_chain(store: &dyn Store) {
     }
     assert_eq!(store.list(Folder::Receipts).map(|files| files.len()), Ok(3));
     store.close_session(&session).expect("a session closes");
+}
+
+fn open_sessions_are_listed(store: &dyn Store) {
+    assert_eq!(store.list_sessions(), Ok(Vec::new()));
+    let kinds = [
+        SessionKind::Write,
+        SessionKind::Read,
+        SessionKind::Collect,
+        SessionKind::Write,
+    ];
+    let sessions: Vec<_> = (1..=4_u8)
+        .zip(kinds)
+        .map(|(byte, kind)| OpenSession {
+            id: SessionId::new([byte; 16]),
+            kind,
+        })
+        .collect();
+    for open in &sessions {
+        assert_eq!(store.open_session(&open.id, open.kind), Ok(()));
+    }
+    assert_eq!(store.list_sessions(), Ok(sessions.clone()));
+    for (count, open) in sessions.iter().enumerate() {
+        assert_eq!(store.close_session(&open.id), Ok(()));
+        assert_eq!(
+            store.list_sessions(),
+            Ok(sessions[count + 1..].to_vec()),
+            "a session that ended is listed, or one that is open is not"
+        );
+    }
+}
+
+fn one_collects_at_a_time(store: &dyn Store) {
+    let (first, second) = (SessionId::new([1; 16]), SessionId::new([2; 16]));
+    for _ in 0..2 {
+        assert_eq!(store.open_session(&first, SessionKind::Collect), Ok(()));
+    }
+    let manifest = name("snapshots/web/c");
+    assert!(
+        store.commit(&first, &manifest, b"m").is_err(),
+        "a collector committed"
+    );
+    assert_eq!(
+        store.open_session(&second, SessionKind::Collect),
+        Err(StoreError::Collecting)
+    );
+    assert_eq!(store.close_session(&first), Ok(()));
+    assert_eq!(store.open_session(&second, SessionKind::Collect), Ok(()));
+    assert_eq!(store.close_session(&second), Ok(()));
 }
 
 fn the_managed_record_is_replaced(store: &dyn Store) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName};
+use super::{
+    Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
+};
 
 /// Names a kind of call, with the folder it worked on where that tells calls apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +30,10 @@ pub enum Call {
     Commit,
     /// [`Store::close_session`].
     CloseSession,
+    /// [`Store::list_sessions`].
+    ListSessions,
+    /// [`Store::expire_session`].
+    ExpireSession,
     /// [`Store::put_managed`] and [`Store::get_managed`].
     Managed,
 }
@@ -150,6 +156,17 @@ impl<S: Store> Store for Counting<S> {
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.inner.close_session(session)?;
         self.count(Call::CloseSession, 0, ());
+        Ok(())
+    }
+
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        let open = self.inner.list_sessions()?;
+        Ok(self.count(Call::ListSessions, 0, open))
+    }
+
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.inner.expire_session(session)?;
+        self.count(Call::ExpireSession, 0, ());
         Ok(())
     }
 

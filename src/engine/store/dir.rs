@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
-use super::dir_session::OpenSession;
+use super::dir_session::HeldSession;
 use super::memory::{check_put, too_short};
 use super::{
-    FILE_BYTES_MAX, Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreError,
-    StoreName,
+    FILE_BYTES_MAX, Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store,
+    StoreError, StoreName,
 };
 use crate::engine::disk::{Disk, Lock};
 use crate::engine::env::Env;
@@ -45,7 +45,7 @@ pub struct Dir {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) root: PathBuf,
     pub(super) env: Env,
-    pub(super) sessions: Mutex<HashMap<SessionId, OpenSession>>,
+    pub(super) sessions: Mutex<HashMap<SessionId, HeldSession>>,
     temps: Mutex<Option<Temps>>,
     temp_count: AtomicU64,
     /// Folders whose own names this process has synced.
@@ -316,7 +316,7 @@ impl Dir {
         self.publish(&temp, name, bytes)
     }
 
-    pub(super) fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, OpenSession>> {
+    pub(super) fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, HeldSession>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -421,6 +421,14 @@ impl Store for Dir {
 
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.end_session(session)
+    }
+
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        self.open_sessions()
+    }
+
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.move_session_away(session)
     }
 
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {

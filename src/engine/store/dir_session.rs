@@ -1,7 +1,7 @@
 //! Sessions of a folder store, and the commit that can lose to an expiry.
 //!
-//! A session is the folder `sessions/<id>/` with a file `write` or `read` that its process
-//! holds locked. A manifest is written into that folder, synced, and published from there in
+//! A session is the folder `sessions/<id>/` with a file `write`, `read` or `collect` that its
+//! process holds locked. A manifest is written into that folder, synced, and published from there in
 //! one rename. A collector expires a session by renaming the folder away; whichever rename
 //! comes first wins, so a writer that was stopped for a day cannot commit afterwards.
 
@@ -11,13 +11,15 @@ use std::path::PathBuf;
 use super::dir::{Dir, SESSIONS, is_absent};
 use super::memory::check_manifest;
 use super::receipt::chain_of;
-use super::{Folder, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName};
+use super::{
+    Folder, OpenSession, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
+};
 use crate::engine::disk::Lock;
 
 const EXPIRED_PREFIX: &str = "expired-";
 
 /// A session that this process holds.
-pub(super) struct OpenSession {
+pub(super) struct HeldSession {
     kind: SessionKind,
     folder: PathBuf,
     _lock: Box<dyn Lock>,
@@ -27,8 +29,11 @@ fn lock_name(kind: SessionKind) -> &'static str {
     match kind {
         SessionKind::Write => "write",
         SessionKind::Read => "read",
+        SessionKind::Collect => "collect",
     }
 }
+
+const KINDS: [SessionKind; 3] = [SessionKind::Write, SessionKind::Read, SessionKind::Collect];
 
 impl Dir {
     pub(super) fn start_session(
@@ -42,8 +47,13 @@ impl Dir {
         let parent = self.root.join(SESSIONS);
         let folder = parent.join(session.to_string());
         let _gate = self.at(SESSIONS, |_| self.gate())?;
-        if kind == SessionKind::Write {
+        if kind != SessionKind::Read {
             self.remove_dead_sessions()?;
+        }
+        if kind == SessionKind::Collect
+            && self.living_sessions()?.iter().any(|open| open.kind == kind)
+        {
+            return Err(StoreError::Collecting);
         }
         let lock = self.at(SESSIONS, |disk| {
             disk.make_folder(&folder)?;
@@ -52,12 +62,12 @@ impl Dir {
             disk.sync_folder(&parent)?;
             Ok(lock)
         })?;
-        let open = OpenSession {
+        let held = HeldSession {
             kind,
             folder,
             _lock: lock,
         };
-        self.sessions().insert(*session, open);
+        self.sessions().insert(*session, held);
         Ok(())
     }
 
@@ -176,10 +186,39 @@ impl Dir {
         }
     }
 
+    /// Lists the sessions whose processes live, and removes the others.
+    pub(super) fn open_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        let _gate = self.at(SESSIONS, |_| self.gate())?;
+        self.remove_dead_sessions()?;
+        self.living_sessions()
+    }
+
+    /// Lists the sessions that are there; the caller holds the gate.
+    fn living_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        let parent = self.root.join(SESSIONS);
+        let mut open = Vec::new();
+        for item in self.at(SESSIONS, |disk| disk.list(&parent))? {
+            let folder = parent.join(&item.name);
+            let Ok(id) = SessionId::try_from(item.name) else {
+                continue;
+            };
+            let files = match self.disk.list(&folder) {
+                // It ended at this moment.
+                Err(error) if is_absent(&error) => continue,
+                files => files.map_err(|error| StoreError::from_io(SESSIONS, &error))?,
+            };
+            let is_of = |kind: &SessionKind| files.iter().any(|file| file.name == lock_name(*kind));
+            if let Some(kind) = KINDS.into_iter().find(is_of) {
+                open.push(OpenSession { id, kind });
+            }
+        }
+        Ok(open)
+    }
+
     /// Expires a session by renaming it away, then removes it.
     ///
     /// The collector decides when; of this and a commit exactly one wins.
-    pub fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+    pub(super) fn move_session_away(&self, session: &SessionId) -> Result<(), StoreError> {
         let parent = self.root.join(SESSIONS);
         let away = parent.join(format!("{EXPIRED_PREFIX}{session}"));
         match self.disk.rename(&parent.join(session.to_string()), &away) {
@@ -203,14 +242,14 @@ impl Dir {
                 continue;
             };
             if !self.is_alive(&folder)? {
-                self.expire_session(&session)?;
+                self.move_session_away(&session)?;
             }
         }
         Ok(())
     }
 
     fn is_alive(&self, folder: &std::path::Path) -> Result<bool, StoreError> {
-        for kind in [SessionKind::Write, SessionKind::Read] {
+        for kind in KINDS {
             match self.disk.try_lock(&folder.join(lock_name(kind))) {
                 Ok(None) => return Ok(true),
                 Err(error) if !is_absent(&error) => {
@@ -253,10 +292,6 @@ mod tests {
             create(&root).expect("a new store")
         };
         conformance::check(&make);
-        let store = make();
-        conformance::check_expiry(&store, &|session| {
-            store.expire_session(session).expect("an expiry");
-        });
     }
 
     #[test]

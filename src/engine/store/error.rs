@@ -67,6 +67,9 @@ pub enum StoreError {
         /// The session's id.
         session: String,
     },
+    /// A collection is running already.
+    #[error("another collection is running")]
+    Collecting,
     /// The repository belongs to another machine.
     #[error("the repository's home is {home}, this machine is {here}")]
     WrongHome {

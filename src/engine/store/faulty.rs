@@ -2,13 +2,15 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName};
+use super::{
+    Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
+};
 
 /// Describes a fault to come.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// Which calls count: `put`, `get`, `size`, `list`, `remove`, `settle`, `open_session`, `commit`,
-    /// `close_session`, `managed`, or `any`.
+    /// `close_session`, `list_sessions`, `expire_session`, `managed`, or `any`.
     pub call: &'static str,
     /// How many such calls succeed first.
     pub after: u64,
@@ -143,6 +145,14 @@ impl<S: Store> Store for Faulty<S> {
 
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.run("close_session", |inner| inner.close_session(session))
+    }
+
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        self.run("list_sessions", Store::list_sessions)
+    }
+
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.run("expire_session", |inner| inner.expire_session(session))
     }
 
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::receipt::chain_of;
-use super::{Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName};
+use super::{
+    Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
+};
 use crate::engine::env::Clock;
 
 /// Keeps files in memory, with the promises of a real store.
@@ -38,11 +40,6 @@ impl Memory {
         found.ok_or_else(|| StoreError::NotFound {
             name: name.to_string(),
         })
-    }
-
-    /// Expires a session, as a collector does.
-    pub fn expire_session(&self, session: &SessionId) {
-        self.state().sessions.remove(session);
     }
 
     /// Replaces a file's bytes without any check, as bad memory or a bad disk would.
@@ -140,7 +137,13 @@ impl Store for Memory {
     }
 
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
-        self.state().sessions.insert(*session, kind);
+        let sessions = &mut self.state().sessions;
+        let is_other =
+            |(id, kind): (&SessionId, &SessionKind)| *kind == SessionKind::Collect && id != session;
+        if kind == SessionKind::Collect && sessions.iter().any(is_other) {
+            return Err(StoreError::Collecting);
+        }
+        sessions.insert(*session, kind);
         Ok(())
     }
 
@@ -177,6 +180,23 @@ impl Store for Memory {
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.state().sessions.remove(session);
         Ok(())
+    }
+
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        let state = self.state();
+        let sessions = state.sessions.iter();
+        let mut open: Vec<_> = sessions
+            .map(|(id, kind)| OpenSession {
+                id: *id,
+                kind: *kind,
+            })
+            .collect();
+        open.sort_unstable();
+        Ok(open)
+    }
+
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.close_session(session)
     }
 
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -228,7 +248,5 @@ mod tests {
     fn memory_keeps_the_promises_of_a_store() {
         let make = || Arc::new(Memory::new(fixed::env(0).clock));
         conformance::check(&|| make());
-        let store = make();
-        conformance::check_expiry(&*store, &|session| store.expire_session(session));
     }
 }

@@ -39,13 +39,24 @@ pub enum Put {
 }
 
 /// Says what a session may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionKind {
     /// It will commit a snapshot; packs condemned before it started are not reused.
     Write,
     /// It reads; nothing it can see is deleted while it is open.
     Read,
+    /// It collects; only one does at a time.
+    Collect,
+}
+
+/// Describes a session that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: SessionId,
+    /// What it does.
+    pub kind: SessionKind,
 }
 
 /// Describes one file of a listing.
@@ -96,7 +107,9 @@ pub trait Store: Send + Sync {
     /// has to be settled before a snapshot builds on it. What an index segment names is.
     fn settle(&self, name: &StoreName) -> Result<(), StoreError>;
 
-    /// Announces a writer or reader, durably, before it looks at anything.
+    /// Announces a writer, reader or collector, durably, before it looks at anything.
+    ///
+    /// A second collector is [`StoreError::Collecting`].
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError>;
 
     /// Makes a snapshot visible in one atomic step and returns the receipt for it.
@@ -112,6 +125,14 @@ pub trait Store: Send + Sync {
 
     /// Ends a session; one that ended already is no error.
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError>;
+
+    /// Returns every session that is open, sorted; those of processes that are gone are ended.
+    ///
+    /// A session that is not among them opens later, and then sees all that was put before.
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError>;
+
+    /// Ends somebody's session, so that it cannot commit; of this and a commit exactly one wins.
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError>;
 
     /// Replaces the planner's own record, atomically.
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError>;
@@ -158,6 +179,12 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         (**self).close_session(session)
+    }
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        (**self).list_sessions()
+    }
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        (**self).expire_session(session)
     }
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {
         (**self).put_managed(bytes)

@@ -228,7 +228,7 @@ fn a_commit_after_expiry_fails_and_shows_nothing() {
     store
         .open_session(&session, SessionKind::Write)
         .expect("a session");
-    store.expire_session(&session);
+    store.expire_session(&session).expect("an expiry");
     let name = StoreName::parse("snapshots/web/late").expect("a good name");
     assert!(matches!(
         store.commit(&session, &name, b"x"),
