@@ -326,25 +326,8 @@ impl Marker {
 pub(super) fn load_index(
     store: &dyn Store,
 ) -> Result<(Index, Vec<(StoreName, String)>), EngineError> {
-    let mut index = Index::new();
-    let mut damaged = Vec::new();
-    for Listed { name, .. } in store.list(Folder::Index)? {
-        let bytes = match store.get(&name) {
-            // Merged into another segment between the listing and now.
-            Err(error) if error.is_not_found() => continue,
-            bytes => bytes?,
-        };
-        let decoded = name
-            .check_bytes(&bytes)
-            .map_err(|error| error.to_string())
-            .and_then(|()| index::decode(&bytes).map_err(|error| error.to_string()));
-        match decoded {
-            Ok(packs) => packs.iter().for_each(|pack| index.add(pack)),
-            Err(reason) => damaged.push((name, reason)),
-        }
-    }
-    index.sort();
-    Ok((index, damaged))
+    let loaded = index::load(store)?;
+    Ok((loaded.index, loaded.damaged))
 }
 
 /// Reads a pack whole and takes it apart, if it is what its name says.

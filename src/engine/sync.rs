@@ -77,6 +77,10 @@ pub fn sync(
     to.open_session(&session, SessionKind::Write)?;
     let copied =
         Copy::open(from, to, env, observer, cancel).and_then(|copy| copy.run(&session, selection));
+    if copied.is_ok() {
+        // What was copied is there already, and the next writer merges what this one could not.
+        drop(index::merge(&**to));
+    }
     let closed = to.close_session(&session);
     let report = copied?;
     closed?;
@@ -170,6 +174,7 @@ impl<'a> Copy<'a> {
             .filter_map(|file| Some((file.name.content_hash()?, file.size)))
             .collect();
         self.target = all.filtered(|pack| self.is_whole(pack));
+        let all = &self.target;
         let condemned = &self.condemned;
         let is_unknown = |name: &StoreName| {
             let hash = name.content_hash();
@@ -417,11 +422,14 @@ impl<'a> Copy<'a> {
     /// Puts an index segment once more than `limit` packs wait for one.
     fn put_segment(&mut self, limit: usize) -> Result<(), EngineError> {
         if self.unindexed.len() > limit {
-            let bytes = index::encode(&std::mem::take(&mut self.unindexed));
-            let name = StoreName::index(blake3::hash(&bytes).as_bytes());
-            let put = self.to.put(&name, &bytes)?;
-            if put == Put::Stored && self.bad_segments.contains(&name) {
-                self.healed.extend(name.content_hash());
+            let packs = std::mem::take(&mut self.unindexed);
+            for packs in index::in_segments(&packs) {
+                let bytes = index::encode(packs);
+                let name = StoreName::index(blake3::hash(&bytes).as_bytes());
+                let put = self.to.put(&name, &bytes)?;
+                if put == Put::Stored && self.bad_segments.contains(&name) {
+                    self.healed.extend(name.content_hash());
+                }
             }
         }
         Ok(())

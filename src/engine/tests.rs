@@ -4,4 +4,5 @@ mod copies;
 mod faults;
 mod images;
 mod round_trip;
+mod segments;
 mod support;

@@ -5,7 +5,7 @@
 //! used; commit.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chunk::ChunkSizes;
@@ -14,14 +14,14 @@ use super::crypto::{Cipher, CryptoError, SealedSession, SessionKey, TAG_BYTES, W
 use super::error::EngineError;
 use super::features::Deed;
 use super::hex;
-use super::index::{self, Index, PackEntries, PackInfo, Place};
+use super::index::{self, Index, Marks, PackEntries, PackInfo, Place};
 use super::manifest::{Clear, Manifest, Sealed, codec};
 use super::pack::{
     BlobKind, HEADER_BYTES, PREFIX_BYTES, PackBuilder, PackView, SALT_BYTES, SealedBlob, Sealer,
     check_payload, parse_sessions, split_blob,
 };
 use super::progress::{Event, Observer};
-use super::repository::{Repository, condemned, load_index, scan_pack};
+use super::repository::{Repository, condemned, scan_pack};
 use super::store::{Folder, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName};
 
 /// How many packs of an interrupted backup are read to be found again.
@@ -41,7 +41,8 @@ pub(super) struct Writer<'a> {
     pack_bytes: usize,
     index: Index,
     claimed: Mutex<HashSet<[u8; 32]>>,
-    reused: Mutex<HashSet<[u8; 32]>>,
+    /// The positions of the index that this session builds on.
+    reused: Marks,
     data: Mutex<PackBuilder>,
     meta: Mutex<PackBuilder>,
     /// Is held while a pack is put, so that no more than one waits for the disk.
@@ -49,6 +50,8 @@ pub(super) struct Writer<'a> {
     /// The bytes of a pack that was put, to be filled again.
     spare: Mutex<Vec<u8>>,
     unindexed: Mutex<Vec<PackEntries>>,
+    /// How many index segments there are.
+    segments: AtomicUsize,
     is_open: bool,
     /// Plain bytes of file data that were new.
     pub(super) new_bytes: AtomicU64,
@@ -80,12 +83,13 @@ impl<'a> Writer<'a> {
             pack_bytes,
             index: Index::new(),
             claimed: Mutex::default(),
-            reused: Mutex::default(),
+            reused: Marks::default(),
             data: Mutex::new(PackBuilder::in_buffer(pack_buffer(pack_bytes))),
             meta: Mutex::new(PackBuilder::in_buffer(pack_buffer(pack_bytes))),
             putting: Mutex::default(),
             spare: Mutex::default(),
             unindexed: Mutex::default(),
+            segments: AtomicUsize::new(0),
             is_open: true,
             new_bytes: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
@@ -98,7 +102,8 @@ impl<'a> Writer<'a> {
     /// not condemned. Packs that no segment names are read once and indexed again.
     fn read_index(&mut self) -> Result<(), EngineError> {
         let condemned = condemned(self.store)?;
-        let (all, _) = load_index(self.store)?;
+        let loaded = index::load(self.store)?;
+        self.segments = AtomicUsize::new(loaded.segments.len());
         let mut sizes = HashMap::new();
         for folder in [Folder::Packs, Folder::Meta] {
             for file in self.store.list(folder)? {
@@ -113,10 +118,10 @@ impl<'a> Writer<'a> {
                 .is_some_and(|file| file.size == pack.size);
             whole && !condemned.contains(&pack.hash)
         };
-        self.index = all.filtered(is_good);
+        self.index = loaded.index.filtered(is_good);
         let mut unknown: Vec<_> = sizes
             .iter()
-            .filter(|(hash, _)| !all.has_pack(hash) && !condemned.contains(*hash))
+            .filter(|(hash, _)| !self.index.has_pack(hash) && !condemned.contains(*hash))
             .map(|(_, file)| &file.name)
             .collect();
         // Two runs on the same repository do the same.
@@ -133,6 +138,7 @@ impl<'a> Writer<'a> {
             }
             self.index.sort();
         }
+        self.reused = Marks::new(self.index.len());
         Ok(())
     }
 
@@ -143,11 +149,16 @@ impl<'a> Writer<'a> {
 
     /// Tells whether a blob is in a pack that this session may build on, and notes its use.
     pub(super) fn reuse(&self, id: &[u8; 32]) -> bool {
-        let found = self.index.find(id).next().is_some();
-        if found {
-            lock(&self.reused).insert(*id);
+        self.is_indexed(id) || lock(&self.claimed).contains(id)
+    }
+
+    /// Tells whether a blob is in the index, and notes its use.
+    fn is_indexed(&self, id: &[u8; 32]) -> bool {
+        let position = self.index.position(id);
+        if let Some(position) = position {
+            self.reused.set(position);
         }
-        found || lock(&self.claimed).contains(id)
+        position.is_some()
     }
 
     /// Stores a blob unless it is there, and returns its id.
@@ -158,11 +169,7 @@ impl<'a> Writer<'a> {
         codec: &mut Codec,
     ) -> Result<[u8; 32], EngineError> {
         let id = self.key.id(kind as u8, plain);
-        if self.index.find(&id).next().is_some() {
-            lock(&self.reused).insert(id);
-            return Ok(id);
-        }
-        if !lock(&self.claimed).insert(id) {
+        if self.is_indexed(&id) || !lock(&self.claimed).insert(id) {
             return Ok(id);
         }
         let blob = if kind == BlobKind::Refs {
@@ -244,12 +251,13 @@ impl<'a> Writer<'a> {
     }
 
     fn put_segment(&self, packs: &[PackEntries]) -> Result<(), EngineError> {
-        if packs.is_empty() {
-            return Ok(());
+        for packs in index::in_segments(packs) {
+            let bytes = index::encode(packs);
+            let name = StoreName::index(blake3::hash(&bytes).as_bytes());
+            self.put_counted(&name, &bytes)?;
+            self.segments.fetch_add(1, Ordering::Relaxed);
         }
-        let bytes = index::encode(packs);
-        let name = StoreName::index(blake3::hash(&bytes).as_bytes());
-        self.put_counted(&name, &bytes)
+        Ok(())
     }
 
     fn put_counted(&self, name: &StoreName, bytes: &[u8]) -> Result<(), EngineError> {
@@ -279,10 +287,9 @@ impl<'a> Writer<'a> {
         if condemned.is_empty() {
             return Ok(());
         }
-        let mut reused: Vec<_> = std::mem::take(&mut *lock(&self.reused)).into_iter().collect();
-        reused.sort_unstable();
-        for id in &reused {
-            let places: Vec<_> = self.index.find(id).collect();
+        for position in self.reused.iter() {
+            let (first, _) = self.index.at(position);
+            let places: Vec<_> = self.index.find(&first.id).collect();
             let is_safe = places
                 .iter()
                 .any(|(_, pack)| !condemned.contains(&pack.hash));
@@ -334,9 +341,18 @@ impl<'a> Writer<'a> {
         self.observer.event(Event::Stored {
             bytes: bytes.len() as u64,
         });
+        self.merge_segments();
         // The snapshot shows, so this is no failure; a session left behind is found dead.
         drop(self.close());
         Ok((name, receipt))
+    }
+
+    /// Merges index segments if they have become many.
+    fn merge_segments(&self) {
+        if self.segments.load(Ordering::Relaxed) > index::SEGMENTS_FEW {
+            // The snapshot is there already, and the next writer merges what this one could not.
+            drop(index::merge(self.store));
+        }
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

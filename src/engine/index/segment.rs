@@ -13,8 +13,8 @@
 
 use thiserror::Error;
 
-use super::{PackEntries, Place};
-use crate::engine::pack::{BlobKind, PLAIN_BYTES_MAX};
+use super::table::Entry;
+use super::{PackEntries, PackInfo, Place};
 
 const MAGIC: &[u8; 8] = crate::engine::format::INDEX_MAGIC;
 const PACK_BYTES: usize = 41;
@@ -59,46 +59,112 @@ pub fn encode(packs: &[PackEntries]) -> Vec<u8> {
         bytes.push(if pack.is_data { DATA } else { META });
     }
     for (place, pack) in entries {
-        bytes.extend_from_slice(&place.id);
-        let kind_and_len = (place.kind as u32) << 24 | place.plain_len;
-        for number in [pack, place.offset, place.len, kind_and_len] {
+        let entry = Entry::new(place, pack);
+        bytes.extend_from_slice(&entry.id);
+        for number in [
+            entry.pack,
+            entry.offset,
+            entry.len,
+            entry.kind_and_plain_len,
+        ] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
     }
     bytes
 }
 
-/// Reads the bytes of a segment.
-pub fn decode(bytes: &[u8]) -> Result<Vec<PackEntries>, SegmentError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(SegmentError::Magic)?;
-    let (packs, rest) = rest.split_first_chunk::<4>().ok_or(SegmentError::Magic)?;
-    let (entries, rest) = rest.split_first_chunk::<4>().ok_or(SegmentError::Magic)?;
-    let (packs, entries) = (u32::from_le_bytes(*packs), u32::from_le_bytes(*entries));
-    let packs_len = packs as usize * PACK_BYTES;
-    if rest.len() != packs_len + entries as usize * ENTRY_BYTES {
-        return Err(SegmentError::Length);
-    }
-    let (packs, entries) = rest.split_at(packs_len);
-    let mut found = packs
-        .chunks_exact(PACK_BYTES)
-        .map(pack)
-        .collect::<Option<Vec<_>>>()
-        .ok_or(SegmentError::Pack)?;
-    for bytes in entries.chunks_exact(ENTRY_BYTES) {
-        let (place, pack) = place(bytes).ok_or(SegmentError::Entry)?;
-        let pack = found.get_mut(pack as usize).ok_or(SegmentError::Entry)?;
-        if u64::from(place.offset) + u64::from(place.len) > pack.size {
-            return Err(SegmentError::Entry);
-        }
-        pack.places.push(place);
-    }
-    for pack in &mut found {
-        pack.places.sort_unstable_by_key(|place| place.offset);
-    }
-    Ok(found)
+/// Is the checked bytes of a segment, not yet taken apart.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    packs: Vec<PackInfo>,
+    entries: &'a [u8],
 }
 
-fn pack(bytes: &[u8]) -> Option<PackEntries> {
+impl<'a> Segment<'a> {
+    /// Checks the bytes of a segment.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, SegmentError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(SegmentError::Magic)?;
+        let (packs, rest) = rest.split_first_chunk::<4>().ok_or(SegmentError::Magic)?;
+        let (entries, rest) = rest.split_first_chunk::<4>().ok_or(SegmentError::Magic)?;
+        let (packs, entries) = (u32::from_le_bytes(*packs), u32::from_le_bytes(*entries));
+        let packs_len = packs as usize * PACK_BYTES;
+        if rest.len() != packs_len + entries as usize * ENTRY_BYTES {
+            return Err(SegmentError::Length);
+        }
+        let (packs, entries) = rest.split_at(packs_len);
+        let packs = packs
+            .chunks_exact(PACK_BYTES)
+            .map(pack)
+            .collect::<Option<Vec<_>>>()
+            .ok_or(SegmentError::Pack)?;
+        let segment = Self { packs, entries };
+        if segment.entries().all(|entry| segment.makes_sense(&entry)) {
+            Ok(segment)
+        } else {
+            Err(SegmentError::Entry)
+        }
+    }
+
+    fn makes_sense(&self, entry: &Entry) -> bool {
+        let end = u64::from(entry.offset) + u64::from(entry.len);
+        let pack = self.packs.get(entry.pack as usize);
+        pack.is_some_and(|pack| end <= pack.size) && entry.place().is_some()
+    }
+
+    /// Returns the packs it names.
+    pub fn packs(&self) -> &[PackInfo] {
+        &self.packs
+    }
+
+    /// Returns how many entries it has.
+    pub fn len(&self) -> usize {
+        self.entries.len() / ENTRY_BYTES
+    }
+
+    /// Tells whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns its entries; their packs are positions in [`Segment::packs`].
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + 'a {
+        self.entries.as_chunks().0.iter().map(entry)
+    }
+
+    /// Lists the blobs of each pack.
+    pub fn to_packs(&self) -> Vec<PackEntries> {
+        let mut found: Vec<PackEntries> = self
+            .packs
+            .iter()
+            .map(|pack| PackEntries {
+                hash: pack.hash,
+                size: pack.size,
+                is_data: pack.is_data,
+                places: Vec::new(),
+            })
+            .collect();
+        for entry in self.entries() {
+            let place = entry.place().expect("checked when it was parsed");
+            found[entry.pack as usize].places.push(place);
+        }
+        for pack in &mut found {
+            pack.places.sort_unstable_by_key(|place| place.offset);
+        }
+        found
+    }
+}
+
+/// Reads the bytes of a segment.
+pub fn decode(bytes: &[u8]) -> Result<Vec<PackEntries>, SegmentError> {
+    Ok(Segment::parse(bytes)?.to_packs())
+}
+
+/// Returns at most how many entries a segment of so many bytes has.
+pub(super) fn entries_max(bytes: u64) -> usize {
+    (bytes / ENTRY_BYTES as u64) as usize
+}
+
+fn pack(bytes: &[u8]) -> Option<PackInfo> {
     let (hash, rest) = bytes.split_first_chunk::<32>()?;
     let (size, rest) = rest.split_first_chunk::<8>()?;
     let is_data = match rest {
@@ -106,39 +172,35 @@ fn pack(bytes: &[u8]) -> Option<PackEntries> {
         [META] => false,
         _ => return None,
     };
-    Some(PackEntries {
+    Some(PackInfo {
         hash: *hash,
         size: u64::from_le_bytes(*size),
         is_data,
-        places: Vec::new(),
     })
 }
 
-fn place(bytes: &[u8]) -> Option<(Place, u32)> {
-    let (id, rest) = bytes.split_first_chunk::<32>()?;
-    let mut numbers = rest
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|n| u32::from_le_bytes(*n));
-    let (pack, offset, len) = (numbers.next()?, numbers.next()?, numbers.next()?);
-    let kind_and_len = numbers.next()?;
-    let place = Place {
+fn entry(bytes: &[u8; ENTRY_BYTES]) -> Entry {
+    let (id, numbers) = bytes
+        .split_first_chunk()
+        .expect("an entry begins with an id");
+    let mut numbers = numbers.as_chunks().0.iter().map(|n| u32::from_le_bytes(*n));
+    let mut number = || numbers.next().expect("four numbers end an entry");
+    Entry {
         id: *id,
-        kind: BlobKind::from_number((kind_and_len >> 24) as u8)?,
-        offset,
-        len,
-        plain_len: kind_and_len & PLAIN_BYTES_MAX as u32,
-    };
-    Some((place, pack))
+        pack: number(),
+        offset: number(),
+        len: number(),
+        kind_and_plain_len: number(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Index, PackInfo};
+    use super::super::Index;
     use super::*;
+    use crate::engine::pack::BlobKind;
 
     fn arbitrary_pack() -> impl Strategy<Value = PackEntries> {
         let place = (any::<[u8; 32]>(), 1_u8..=6, 0_u32..1 << 20);
