@@ -246,7 +246,9 @@ impl Disk for SimDisk {
     fn read_range(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>> {
         self.call(Call::Read, path, |files| {
             let bytes = files.bytes(files.find(path)?)?;
-            let end = offset.checked_add(len).and_then(|end| usize::try_from(end).ok());
+            let end = offset
+                .checked_add(len)
+                .and_then(|end| usize::try_from(end).ok());
             let range = end.and_then(|end| bytes.get(offset as usize..end));
             range
                 .map(<[u8]>::to_vec)
@@ -255,7 +257,9 @@ impl Disk for SimDisk {
     }
 
     fn size(&self, path: &Path) -> io::Result<u64> {
-        self.call(Call::Stat, path, |files| files.stat(path).map(|stat| stat.size))
+        self.call(Call::Stat, path, |files| {
+            files.stat(path).map(|stat| stat.size)
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

@@ -348,7 +348,9 @@ impl Machine {
         };
         let error = done.as_ref().err().map(ToString::to_string);
         let mark = (pid as u64) << 8 | (call as u64) << 1 | u64::from(error.is_some());
-        state.print = (state.print ^ mark).wrapping_mul(0x0100_0000_01b3).rotate_left(7);
+        state.print = (state.print ^ mark)
+            .wrapping_mul(0x0100_0000_01b3)
+            .rotate_left(7);
         note(state, || {
             let error = error.map(|error| format!(": {error}")).unwrap_or_default();
             format!("{pid} {call:?} {}{error}", what())

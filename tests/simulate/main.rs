@@ -68,7 +68,10 @@ fn alone(seed: u64, sources: &Arc<Sources>) -> ExitCode {
     }
     match told.wrong {
         None => {
-            println!("seed {seed}: {} of {} faults struck, and all is well", told.struck, told.armed);
+            println!(
+                "seed {seed}: {} of {} faults struck, and all is well",
+                told.struck, told.armed
+            );
             ExitCode::SUCCESS
         }
         Some(wrong) => {
@@ -123,7 +126,9 @@ fn all(first: u64, count: u64, sources: &Arc<Sources>) -> bool {
         "{count} seeds from {first}: {struck} of {armed} faults struck, {:.1} s",
         begin.elapsed().as_secs_f64()
     );
-    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut failures = failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     failures.sort();
     for (seed, wrong) in &failures {
         let told = play(*seed, sources, Lie::Nothing, true);

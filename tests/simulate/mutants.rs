@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bkpctl::engine::store::{
-    Folder, Listed, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
+    Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store, StoreError, StoreName,
 };
 
 /// Says what a disk or a store lies about.
@@ -124,6 +124,14 @@ impl<S: Store> Store for Lying<S> {
 
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.inner.close_session(session)
+    }
+
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        self.inner.list_sessions()
+    }
+
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.inner.expire_session(session)
     }
 
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {

@@ -103,7 +103,10 @@ impl Story {
             .map(|action| self.world.attempt(action))
             .collect();
         let faults = self.faults(&attempts);
-        if faults.iter().any(|fault| matches!(fault, Fault::Stop { .. })) {
+        if faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::Stop { .. }))
+        {
             attempts.push(self.world.attempt(Action::Expire));
         }
         self.world.machine.note(|| format!("armed: {faults:?}"));
@@ -160,7 +163,10 @@ impl Story {
         }
         let reads_what_goes = attempt.action == Action::Read;
         if !may_fail && !reads_what_goes {
-            return Err(format!("{:?} fails without a fault: {error}", attempt.action));
+            return Err(format!(
+                "{:?} fails without a fault: {error}",
+                attempt.action
+            ));
         }
         if !may_show {
             self.world.refuse(attempt);

@@ -202,9 +202,10 @@ impl World {
     pub(crate) fn must(&mut self, action: Action) -> Result<(), String> {
         let attempt = self.attempt(action);
         match self.run(std::slice::from_ref(&attempt))?.pop() {
-            Some(Outcome::Failed(error)) => {
-                Err(format!("{:?} fails without a fault: {error}", attempt.action))
-            }
+            Some(Outcome::Failed(error)) => Err(format!(
+                "{:?} fails without a fault: {error}",
+                attempt.action
+            )),
             _ => Ok(()),
         }
     }
@@ -317,7 +318,9 @@ impl World {
 
     fn expire(&self, attempt: &Attempt) -> Result<(), EngineError> {
         let dir = self.dir(attempt)?;
-        let sessions = self.disk(attempt).list(&dir_options().root.join("sessions"));
+        let sessions = self
+            .disk(attempt)
+            .list(&dir_options().root.join("sessions"));
         for item in sessions.map_err(|error| StoreError::from_io("sessions", &error))? {
             if let Ok(session) = SessionId::try_from(item.name) {
                 dir.expire_session(&session)?;
@@ -357,7 +360,10 @@ impl World {
 
     fn attempt_of(&self, snapshot: &Snapshot) -> Option<&Attempt> {
         let started = snapshot.clear.started;
-        self.attempts.iter().rev().find(|attempt| attempt.starts <= started)
+        self.attempts
+            .iter()
+            .rev()
+            .find(|attempt| attempt.starts <= started)
     }
 
     fn content(&self, action: &Action) -> Option<&Content> {
@@ -408,7 +414,8 @@ impl World {
             Some(Ok(checked)) => checked?,
             _ => return Err("a check panicked".to_owned()),
         };
-        self.compared.extend(found.iter().map(|(name, _)| name.clone()));
+        self.compared
+            .extend(found.iter().map(|(name, _)| name.clone()));
         // What shows after a fault has to stay from now on.
         self.acknowledged.extend(found);
         Ok(())
@@ -432,7 +439,11 @@ impl World {
             return Err(wrong);
         }
         let mut found = Vec::new();
-        for snapshot in repository.snapshots(None).map_err(failed("a listing"))?.found {
+        for snapshot in repository
+            .snapshots(None)
+            .map_err(failed("a listing"))?
+            .found
+        {
             let name = snapshot.name.to_string();
             let made = self.attempt_of(&snapshot);
             let made = made.ok_or_else(|| format!("nobody made {name}"))?;

@@ -6,8 +6,8 @@ use super::support::*;
 use crate::engine::index::{self, PackEntries, Place};
 use crate::engine::pack::BlobKind;
 use crate::engine::store::{
-    Fault, Faulty, Folder, Listed, Memory, Put, Receipt, SessionId, SessionKind, Store, StoreError,
-    StoreName,
+    Fault, Faulty, Folder, Listed, Memory, OpenSession, Put, Receipt, SessionId, SessionKind,
+    Store, StoreError, StoreName,
 };
 use crate::engine::{Silent, env::Cancel};
 
@@ -56,6 +56,15 @@ impl Store for Meanwhile<'_> {
     }
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.inner.close_session(session)
+    }
+    fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.settle(name)
+    }
+    fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        self.inner.list_sessions()
+    }
+    fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.inner.expire_session(session)
     }
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.put_managed(bytes)
