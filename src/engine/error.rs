@@ -116,6 +116,36 @@ pub enum EngineError {
     /// The snapshot has no such path.
     #[error("the snapshot has no `{0}`; a listing of it names the paths it holds")]
     NoPath(String),
+    /// The path is something without data.
+    #[error("`{path}` is a {kind} in the snapshot; only a file has data")]
+    NoFile {
+        /// The path in the snapshot.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// No path was named and the snapshot holds more than one file.
+    #[error("the snapshot holds more than one file; name the path of the one that is wanted")]
+    WhichFile,
+    /// What is to be written over cannot be.
+    #[error("`{place}` cannot be written over: {reason}")]
+    Device {
+        /// The path as given.
+        place: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A restore stopped while it wrote into files that existed.
+    #[error(
+        "{source}; in part old and in part new now, until the restore is run again: {}",
+        .paths.join(", ")
+    )]
+    HalfWritten {
+        /// The files, as people read them.
+        paths: Vec<String>,
+        /// Why it stopped.
+        source: Box<EngineError>,
+    },
     /// The name that a stream is to have is no plain file name.
     #[error("the name of a stream is a plain file name, `{0}` is not")]
     StreamName(String),
@@ -150,6 +180,15 @@ pub(super) fn short(domain: &str) -> String {
 }
 
 impl EngineError {
+    /// Tells whether other blobs can still be read after an error.
+    pub(super) fn is_about_one_blob(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::MissingBlob { .. } => true,
+            Self::Store(error) => !matches!(error, StoreError::Closed { .. }),
+            _ => false,
+        }
+    }
+
     /// Says that a file of the repository is damaged.
     #[expect(
         clippy::needless_pass_by_value,

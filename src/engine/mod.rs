@@ -22,6 +22,7 @@ pub mod index;
 mod line;
 pub mod manifest;
 pub mod pack;
+mod pieces;
 mod progress;
 mod reader;
 mod repository;

@@ -1,24 +1,33 @@
 //! Reads blobs back with the reading key: every read checks the keyed id.
 
-use std::collections::{HashMap, VecDeque};
+mod cache;
+mod entries;
+mod fetch;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::compress::Codec;
 use super::crypto::{ReadingKey, SessionKey, WriterKey};
 use super::error::EngineError;
-use super::files::{Entry, RelPath};
+use super::files::Entry;
 use super::index::{Index, PackInfo, Place};
 use super::manifest::codec;
-use super::pack::{BlobKind, Header, check_payload, split_blob};
+use super::pack::{BlobKind, Header, split_blob};
 use super::repository::{Repository, load_index, scan_pack};
 use super::store::{Folder, Store, StoreName};
-use super::tree::{Child, Leaf, Node, decode_spans};
+use super::tree::{Leaf, Node, decode_spans};
 use super::writer::{lock, read_sessions};
 
-/// How many decoded chunks are kept, since files next to each other share them.
-const CACHED_MAX: usize = 16;
+use self::cache::Cache;
+pub(super) use self::entries::Entries;
 
-type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+/// Holds chunks by id, or says in words why one cannot be had.
+pub(super) type Chunks = HashMap<[u8; 32], Result<Arc<Vec<u8>>, String>>;
+
+/// How many blobs of a tree are read in one go.
+const FETCHED_AT_ONCE: usize = 32;
 
 /// Reads blobs of one repository, from several threads.
 pub(super) struct BlobReader {
@@ -27,7 +36,8 @@ pub(super) struct BlobReader {
     state: RwLock<IndexState>,
     sessions: Mutex<HashMap<[u8; 16], Arc<SessionKey>>>,
     codecs: Mutex<Vec<Codec>>,
-    cache: Mutex<VecDeque<([u8; 32], Slot)>>,
+    cache: Cache,
+    bytes_read: AtomicU64,
 }
 
 struct IndexState {
@@ -49,8 +59,19 @@ impl BlobReader {
             }),
             sessions: Mutex::default(),
             codecs: Mutex::default(),
-            cache: Mutex::default(),
+            cache: Cache::default(),
+            bytes_read: AtomicU64::new(0),
         })
+    }
+
+    /// Returns how many bytes of the repository were read so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many calls the store takes at once to be kept busy.
+    pub(super) fn calls_at_once(&self) -> usize {
+        self.store.calls_at_once()
     }
 
     /// Returns the plain bytes of a blob that a snapshot of `writer` names.
@@ -74,34 +95,11 @@ impl BlobReader {
         Err(failure)
     }
 
-    /// Returns a chunk, from memory if it was read a moment ago.
-    pub(super) fn chunk(
-        &self,
-        writer: &WriterKey,
-        id: &[u8; 32],
-    ) -> Result<Arc<Vec<u8>>, EngineError> {
-        let slot = self.slot(id);
-        // Held while reading, so that threads that want the same chunk read it once.
-        let mut held = lock(&slot);
-        if let Some(chunk) = &*held {
-            return Ok(chunk.clone());
-        }
-        let chunk = Arc::new(self.read(writer, BlobKind::Chunk, id)?);
-        *held = Some(chunk.clone());
-        Ok(chunk)
-    }
-
-    fn slot(&self, id: &[u8; 32]) -> Slot {
-        let mut cache = lock(&self.cache);
-        if let Some((_, slot)) = cache.iter().find(|(cached, _)| cached == id) {
-            return slot.clone();
-        }
-        let slot = Slot::default();
-        cache.push_back((*id, slot.clone()));
-        if cache.len() > CACHED_MAX {
-            cache.pop_front();
-        }
-        slot
+    /// Returns the length of a blob's plain bytes, if the index knows it.
+    pub(super) fn plain_len(&self, id: &[u8; 32]) -> Option<u32> {
+        let state = self.state.read();
+        let state = state.unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.index.find(id).next().map(|(place, _)| place.plain_len)
     }
 
     fn places(&self, id: &[u8; 32]) -> Vec<(Place, PackInfo)> {
@@ -144,20 +142,34 @@ impl BlobReader {
         pack: &PackInfo,
     ) -> Result<Vec<u8>, EngineError> {
         let name = pack.name();
-        let bytes = self
-            .store
-            .get_range(&name, place.offset.into(), place.len.into())?;
-        let damaged = || EngineError::damaged(&name, "a blob in it has changed");
-        let (header, payload) = split_blob(&bytes).ok_or_else(damaged)?;
-        if header.id != place.id || header.kind != kind || !check_payload(&header, payload) {
+        let (offset, len) = (place.offset.into(), place.len.into());
+        let bytes = self.store.get_range(&name, offset, len)?;
+        self.bytes_read.fetch_add(len, Ordering::Relaxed);
+        self.open_placed(writer, kind, place, &name, &bytes)
+    }
+
+    /// Opens the blob that a place of the index leads to.
+    ///
+    /// Its own hash is not asked: the cipher's tag and the keyed id say more.
+    fn open_placed(
+        &self,
+        writer: &WriterKey,
+        kind: BlobKind,
+        place: &Place,
+        name: &StoreName,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, EngineError> {
+        let damaged = || EngineError::damaged(name, "a blob in it has changed");
+        let (header, payload) = split_blob(bytes).ok_or_else(damaged)?;
+        if header.id != place.id || header.kind != kind {
             return Err(damaged());
         }
-        let plain = self.open_blob(&name, &header, payload)?;
+        let plain = self.open_blob(name, &header, payload)?;
         if writer.id(kind as u8, &plain) == place.id {
             Ok(plain)
         } else {
             Err(EngineError::damaged(
-                &name,
+                name,
                 "a blob in it is not what it claims to be",
             ))
         }
@@ -202,47 +214,6 @@ impl BlobReader {
         Ok(session)
     }
 
-    /// Returns the entries of a tree in path order.
-    pub(super) fn entries<'a>(
-        &'a self,
-        writer: &'a WriterKey,
-        root: [u8; 32],
-    ) -> Result<Entries<'a>, EngineError> {
-        let mut entries = Entries {
-            reader: self,
-            writer,
-            stack: Vec::new(),
-            leaf: Vec::new().into_iter(),
-            failed: false,
-        };
-        entries.descend(&root, None)?;
-        Ok(entries)
-    }
-
-    /// Tells whether a tree has an entry of this path, by the way down to it alone.
-    pub(super) fn has_entry(
-        &self,
-        writer: &WriterKey,
-        root: [u8; 32],
-        path: &RelPath,
-    ) -> Result<bool, EngineError> {
-        let mut node = self.node(writer, &root)?;
-        loop {
-            let after = node.children.partition_point(|child| child.first <= *path);
-            let Some(child) = after.checked_sub(1).and_then(|at| node.children.get(at)) else {
-                return Ok(false);
-            };
-            if node.level == 1 {
-                let bytes = self.read(writer, BlobKind::Leaf, &child.id)?;
-                let leaf = Leaf::decode(&bytes).map_err(|error| bad_tree(&child.id, &error))?;
-                return Ok(leaf.entries.iter().any(|entry| entry.path == *path));
-            }
-            let below = self.node(writer, &child.id)?;
-            check_level(&below, node.level - 1)?;
-            node = below;
-        }
-    }
-
     /// Reads a leaf with the spans that lie in blobs of their own.
     pub(super) fn leaf(
         &self,
@@ -250,13 +221,23 @@ impl BlobReader {
         id: &[u8; 32],
     ) -> Result<Vec<Entry>, EngineError> {
         let bytes = self.read(writer, BlobKind::Leaf, id)?;
-        let mut leaf = Leaf::decode(&bytes).map_err(|error| bad_tree(id, &error))?;
+        self.decode_leaf(writer, id, &bytes)
+    }
+
+    fn decode_leaf(
+        &self,
+        writer: &WriterKey,
+        id: &[u8; 32],
+        bytes: &[u8],
+    ) -> Result<Vec<Entry>, EngineError> {
+        let mut leaf = Leaf::decode(bytes).map_err(|error| bad_tree(id, &error))?;
         for (index, lists) in &leaf.spilled {
             let entry = &mut leaf.entries[*index as usize];
-            for list in lists {
-                let bytes = self.read(writer, BlobKind::Spans, list)?;
-                let spans = decode_spans(&bytes).map_err(|error| bad_tree(list, &error))?;
-                entry.spans.extend(spans);
+            for lists in lists.chunks(FETCHED_AT_ONCE) {
+                for (list, bytes) in lists.iter().zip(self.read_all(writer, BlobKind::Spans, lists)?) {
+                    let spans = decode_spans(&bytes).map_err(|error| bad_tree(list, &error))?;
+                    entry.spans.extend(spans);
+                }
             }
         }
         Ok(leaf.entries)
@@ -268,72 +249,10 @@ impl BlobReader {
     }
 }
 
-/// Checks that levels fall by one on the way down, so that every way ends.
-fn check_level(node: &Node, level: u8) -> Result<(), EngineError> {
-    if node.level == level {
-        Ok(())
-    } else {
-        Err(EngineError::damaged("a tree", "a node has the wrong level"))
-    }
-}
-
-fn bad_tree(id: &[u8; 32], error: &dyn std::error::Error) -> EngineError {
+pub(super) fn bad_tree(id: &[u8; 32], error: &dyn std::error::Error) -> EngineError {
     let reason = match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
     EngineError::damaged(format!("tree {}", super::hex::encode(&id[..8])), reason)
-}
-
-/// Walks the entries of a snapshot's tree in path order.
-pub(super) struct Entries<'a> {
-    reader: &'a BlobReader,
-    writer: &'a WriterKey,
-    stack: Vec<(u8, std::vec::IntoIter<Child>)>,
-    leaf: std::vec::IntoIter<Entry>,
-    failed: bool,
-}
-
-impl Entries<'_> {
-    fn descend(&mut self, id: &[u8; 32], level: Option<u8>) -> Result<(), EngineError> {
-        let node = self.reader.node(self.writer, id)?;
-        if let Some(level) = level {
-            check_level(&node, level)?;
-        }
-        self.stack.push((node.level, node.children.into_iter()));
-        Ok(())
-    }
-
-    fn step(&mut self) -> Result<Option<Entry>, EngineError> {
-        loop {
-            if let Some(entry) = self.leaf.next() {
-                return Ok(Some(entry));
-            }
-            let Some((level, children)) = self.stack.last_mut() else {
-                return Ok(None);
-            };
-            match (children.next(), *level) {
-                (None, _) => {
-                    self.stack.pop();
-                }
-                (Some(child), 1) => {
-                    self.leaf = self.reader.leaf(self.writer, &child.id)?.into_iter();
-                }
-                (Some(child), level) => self.descend(&child.id, Some(level - 1))?,
-            }
-        }
-    }
-}
-
-impl Iterator for Entries<'_> {
-    type Item = Result<Entry, EngineError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let entry = self.step();
-        self.failed = entry.is_err();
-        entry.transpose()
-    }
 }

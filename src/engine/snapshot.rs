@@ -4,9 +4,10 @@ use std::io::Write;
 
 use super::crypto::WriterKey;
 use super::error::EngineError;
-use super::files::{Entry, Extent, Kind, RelPath};
+use super::files::{Entry, Kind, RelPath};
 use super::hex;
 use super::manifest::{Clear, Manifest, Sealed};
+use super::pieces::{Piece, Pieces, Weight};
 use super::reader::BlobReader;
 use super::repository::{Repository, Snapshot};
 use super::writer::ReadSession;
@@ -20,7 +21,7 @@ pub struct OpenSnapshot {
     pub(super) writer: WriterKey,
     clear: Clear,
     sealed: Sealed,
-    tree: [u8; 32],
+    pub(super) tree: [u8; 32],
     _session: ReadSession,
 }
 
@@ -62,9 +63,83 @@ impl OpenSnapshot {
         self.reader.entries(&self.writer, self.tree)
     }
 
+    /// Returns its entries in path order, at least those at, below and above `paths`.
+    ///
+    /// Parts of the tree that hold none of them are not read.
+    pub(super) fn entries_near(
+        &self,
+        paths: &[RelPath],
+    ) -> Result<impl Iterator<Item = Result<Entry, EngineError>> + '_, EngineError> {
+        self.reader.entries_near(&self.writer, self.tree, paths)
+    }
+
+    /// Returns the entry of a path and all below it, in path order.
+    pub fn entries_below<'a>(
+        &'a self,
+        path: &'a RelPath,
+    ) -> Result<impl Iterator<Item = Result<Entry, EngineError>> + 'a, EngineError> {
+        let near = self.entries_near(std::slice::from_ref(path))?;
+        Ok(near.filter(move |entry| {
+            entry
+                .as_ref()
+                .map_or(true, |entry| entry.path.starts_with(path))
+        }))
+    }
+
+    /// Returns the entry of a path, if it has one, without reading all of them.
+    pub fn entry(&self, path: &RelPath) -> Result<Option<Entry>, EngineError> {
+        self.reader.find_entry(&self.writer, self.tree, path)
+    }
+
+    /// Returns the file of a path; another name of a file gives that file's data.
+    pub fn file(&self, path: &RelPath) -> Result<Entry, EngineError> {
+        let missing = || EngineError::NoPath(path.to_string());
+        let mut entry = match self.entry(path)? {
+            Some(entry) => entry,
+            // A single file that was backed up is the root and known by its name.
+            None => {
+                let root = self.entry(&RelPath::root())?;
+                let root = root.filter(|root| !root.kind.is_dir());
+                root.filter(|_| self.root_file_name() == *path)
+                    .ok_or_else(missing)?
+            }
+        };
+        if let Kind::Hardlink { to } = &entry.kind {
+            let first = self.entry(to)?.ok_or_else(missing)?;
+            entry.kind = first.kind;
+            entry.spans = first.spans;
+        }
+        match entry.kind {
+            Kind::File { .. } => Ok(entry),
+            kind => Err(EngineError::NoFile {
+                path: path.to_string(),
+                kind: kind.noun(),
+            }),
+        }
+    }
+
+    /// Returns the one file that a snapshot of an image or a stream holds.
+    pub fn only_file(&self) -> Result<Entry, EngineError> {
+        let mut file = None;
+        for entry in self.entries()? {
+            let entry = entry?;
+            match entry.kind {
+                Kind::Dir => {}
+                Kind::File { .. } if file.is_none() => file = Some(entry),
+                _ => return Err(EngineError::WhichFile),
+            }
+        }
+        file.ok_or(EngineError::WhichFile)
+    }
+
     /// Tells whether it has an entry of this path, without reading all of them.
     pub fn has(&self, path: &RelPath) -> Result<bool, EngineError> {
-        self.reader.has_entry(&self.writer, self.tree, path)
+        Ok(self.entry(path)?.is_some())
+    }
+
+    /// Returns how many bytes of the repository were read for it so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.bytes_read()
     }
 
     /// Returns the name under which a single file is restored that was backed up as the root.
@@ -99,34 +174,47 @@ impl OpenSnapshot {
         entry: &Entry,
         take: &mut TakePiece<'_>,
     ) -> Result<(), EngineError> {
-        let damaged = |reason| EngineError::damaged(format!("entry {}", entry.path), reason);
-        let extents: &[Extent] = match &entry.kind {
-            Kind::File { extents, .. } => extents,
-            _ => &[],
-        };
-        if entry.span_bytes() != entry.kind.data_bytes() {
-            return Err(damaged("its chunks do not fill it"));
-        }
-        let mut extents = extents.iter();
-        let mut left = Extent { offset: 0, len: 0 };
-        for span in &entry.spans {
-            let chunk = self.reader.chunk(&self.writer, &span.chunk)?;
-            let (start, len) = (span.offset as usize, span.len as usize);
-            let mut bytes = chunk
-                .get(start..start + len)
-                .ok_or_else(|| damaged("a piece lies outside its chunk"))?;
-            while !bytes.is_empty() {
-                if left.len == 0 {
-                    left = *extents
-                        .next()
-                        .ok_or_else(|| damaged("it has more data than room"))?;
-                }
-                let (now, rest) = bytes.split_at(bytes.len().min(left.len as usize));
-                take(left.offset, now)?;
-                left.offset += now.len() as u64;
-                left.len -= now.len() as u64;
-                bytes = rest;
+        let mut pieces = Pieces::of(entry)?;
+        loop {
+            let group = self.group(&mut pieces);
+            if group.is_empty() {
+                return Ok(());
             }
+            self.take_group(entry, &group, take)?;
+        }
+    }
+
+    /// Returns the next pieces whose chunks are read in one go.
+    pub(super) fn group(&self, pieces: &mut impl Iterator<Item = Piece>) -> Vec<Piece> {
+        let mut weight = Weight::default();
+        let mut group = Vec::new();
+        for piece in pieces {
+            weight.add(&piece.chunk, || self.reader.plain_len(&piece.chunk));
+            group.push(piece);
+            if weight.is_full() {
+                break;
+            }
+        }
+        group
+    }
+
+    fn take_group(
+        &self,
+        entry: &Entry,
+        group: &[Piece],
+        take: &mut TakePiece<'_>,
+    ) -> Result<(), EngineError> {
+        let damaged = |reason| EngineError::damaged(format!("entry {}", entry.path), reason);
+        let ids = group.iter().map(|piece| piece.chunk).collect();
+        let chunks = self.reader.chunks(&self.writer, &ids)?;
+        for piece in group {
+            let bytes = match chunks.get(&piece.chunk) {
+                Some(Ok(chunk)) => piece.of(chunk),
+                Some(Err(reason)) => return Err(damaged(reason.clone())),
+                None => None,
+            };
+            let outside = || damaged("a piece lies outside its chunk".to_owned());
+            take(piece.offset, bytes.ok_or_else(outside)?)?;
         }
         Ok(())
     }

@@ -96,6 +96,10 @@ impl<S: Store> Store for Counting<S> {
         self.inner.place()
     }
 
+    fn calls_at_once(&self) -> usize {
+        self.inner.calls_at_once()
+    }
+
     fn put(&self, name: &StoreName, bytes: &[u8]) -> Result<Put, StoreError> {
         let put = self.inner.put(name, bytes)?;
         let call = match put {

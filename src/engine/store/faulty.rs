@@ -102,6 +102,10 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.place()
     }
 
+    fn calls_at_once(&self) -> usize {
+        self.inner.calls_at_once()
+    }
+
     fn put(&self, name: &StoreName, bytes: &[u8]) -> Result<Put, StoreError> {
         self.run("put", |inner| inner.put(name, bytes))
     }

@@ -77,6 +77,11 @@ pub trait Store: Send + Sync {
     /// Returns where this is, in words for people.
     fn place(&self) -> String;
 
+    /// Returns how many calls at once keep it busy; more than few where each takes long.
+    fn calls_at_once(&self) -> usize {
+        2
+    }
+
     /// Stores a new file: all of it or nothing, and durable once this returns.
     ///
     /// Bytes under a content name must hash to it. A name that is taken keeps its bytes:
@@ -144,6 +149,9 @@ pub trait Store: Send + Sync {
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     fn place(&self) -> String {
         (**self).place()
+    }
+    fn calls_at_once(&self) -> usize {
+        (**self).calls_at_once()
     }
     fn put(&self, name: &StoreName, bytes: &[u8]) -> Result<Put, StoreError> {
         (**self).put(name, bytes)
