@@ -41,7 +41,7 @@ pub use self::error::EngineError;
 pub use self::features::Deed;
 pub use self::progress::{Event, Observer, Silent};
 pub use self::repository::{Access, CreateOptions, Marker, Repository, Snapshot, Snapshots};
-pub use self::restore::{RestoreOptions, RestoreReport, restore};
+pub use self::restore::{RestoreOptions, RestoreReport, restore, restore_over};
 pub use self::slots::{Slot, slots, unlock};
 pub use self::snapshot::OpenSnapshot;
 pub use self::sync::{Selection, SyncReport, sync};

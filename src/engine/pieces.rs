@@ -112,11 +112,6 @@ impl Weight {
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= GROUP_BYTES_MAX
     }
-
-    /// Returns the chunks.
-    pub(super) fn into_chunks(self) -> HashSet<[u8; 32]> {
-        self.seen
-    }
 }
 
 #[cfg(test)]

@@ -99,7 +99,11 @@ impl BlobReader {
     pub(super) fn plain_len(&self, id: &[u8; 32]) -> Option<u32> {
         let state = self.state.read();
         let state = state.unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.index.find(id).next().map(|(place, _)| place.plain_len)
+        state
+            .index
+            .find(id)
+            .next()
+            .map(|(place, _)| place.plain_len)
     }
 
     fn places(&self, id: &[u8; 32]) -> Vec<(Place, PackInfo)> {
@@ -234,7 +238,11 @@ impl BlobReader {
         for (index, lists) in &leaf.spilled {
             let entry = &mut leaf.entries[*index as usize];
             for lists in lists.chunks(FETCHED_AT_ONCE) {
-                for (list, bytes) in lists.iter().zip(self.read_all(writer, BlobKind::Spans, lists)?) {
+                for (list, bytes) in
+                    lists
+                        .iter()
+                        .zip(self.read_all(writer, BlobKind::Spans, lists)?)
+                {
                     let spans = decode_spans(&bytes).map_err(|error| bad_tree(list, &error))?;
                     entry.spans.extend(spans);
                 }

@@ -3,6 +3,7 @@
 mod copies;
 mod faults;
 mod images;
+mod restore_in_place;
 mod round_trip;
 mod segments;
 mod support;

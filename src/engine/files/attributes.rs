@@ -5,11 +5,15 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
-use super::entry::{Meta, Time};
+use super::entry::{MODE_MASK, Meta, Time, Xattr};
+use super::metadata;
 use super::note::What;
+use super::xattrs::XattrReader;
 
 /// The set-user and set-group bits.
 const SET_ID_BITS: u32 = 0o6000;
@@ -58,6 +62,83 @@ pub(super) fn apply(handle: Handle<'_>, meta: &Meta, is_link: bool, clean: bool)
     failures
 }
 
+/// Sets what differs from what is there; tells whether anything was set.
+///
+/// A change of owner clears other things, and every change moves times, so that the later
+/// steps follow from the earlier ones.
+pub(super) fn mend(
+    handle: Handle<'_>,
+    live: &Stat,
+    meta: &Meta,
+    is_link: bool,
+) -> (bool, Failures) {
+    let mut failures = Failures::new();
+    let mut mode = meta.mode;
+    let mut changed = false;
+    if (live.st_uid, live.st_gid) != (meta.uid, meta.gid) {
+        match set_owner(handle, meta) {
+            Ok(()) => changed = true,
+            Err(errno) => {
+                failures.push((What::OwnerNotSet, errno));
+                if mode & SET_ID_BITS != 0 && !is_link {
+                    mode &= !SET_ID_BITS;
+                    failures.push((What::SetIdDropped, errno));
+                }
+            }
+        }
+    }
+    let found = live_xattrs(handle);
+    for xattr in &found {
+        let is_wanted = meta.xattrs.iter().any(|wanted| wanted.name == xattr.name);
+        // What cannot be removed, such as a label of the system, shows when compared.
+        changed |= !is_wanted && remove_xattr(handle, &xattr.name).is_ok();
+    }
+    for xattr in &meta.xattrs {
+        // A change of owner takes capabilities away.
+        if changed || !found.contains(xattr) {
+            match set_xattr(handle, &xattr.name, &xattr.value) {
+                Ok(()) => changed = true,
+                Err(errno) => failures.push((What::XattrNotSet(xattr.name.clone()), errno)),
+            }
+        }
+    }
+    if !is_link && (changed || live.st_mode & MODE_MASK != mode) {
+        match set_mode(handle, mode) {
+            Ok(()) => changed = true,
+            Err(errno) => failures.push((What::ModeNotSet, errno)),
+        }
+    }
+    if metadata::mtime(live) != meta.mtime {
+        match set_times(handle, meta.mtime) {
+            Ok(()) => changed = true,
+            Err(errno) => failures.push((What::TimesNotSet, errno)),
+        }
+    }
+    (changed, failures)
+}
+
+/// Tells whether a file's metadata is already what it is to be.
+pub(super) fn is_right(handle: Handle<'_>, live: &Stat, meta: &Meta) -> bool {
+    (live.st_uid, live.st_gid) == (meta.uid, meta.gid)
+        && (live.st_mode & MODE_MASK == meta.mode || metadata::file_type(live) == FileType::Symlink)
+        && metadata::mtime(live) == meta.mtime
+        && live_xattrs(handle) == meta.xattrs
+}
+
+/// Gives the owner of a directory every right in it; what fails shows at the next step.
+pub(super) fn open_up(dir: BorrowedFd<'_>, live: &Stat) {
+    let _ = set_mode(Handle::Held(dir), live.st_mode & MODE_MASK | 0o700);
+}
+
+fn live_xattrs(handle: Handle<'_>) -> Vec<Xattr> {
+    let mut reader = XattrReader::new();
+    let (found, _) = match handle {
+        Handle::Open(fd) => reader.of_fd(fd),
+        Handle::Held(fd) => reader.of_path(&proc_path(fd)),
+    };
+    found
+}
+
 fn set_owner(handle: Handle<'_>, meta: &Meta) -> Result<(), Errno> {
     let (uid, gid) = (Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)));
     match handle {
@@ -91,10 +172,14 @@ fn remove_inherited(handle: Handle<'_>, meta: &Meta) {
             continue;
         }
         // Most have none, and what cannot be removed shows when the result is compared.
-        let _ = match handle {
-            Handle::Open(fd) => rustix::fs::fremovexattr(fd, name),
-            Handle::Held(fd) => rustix::fs::removexattr(proc_path(fd), name),
-        };
+        let _ = remove_xattr(handle, name.as_bytes());
+    }
+}
+
+fn remove_xattr(handle: Handle<'_>, name: &[u8]) -> Result<(), Errno> {
+    match handle {
+        Handle::Open(fd) => rustix::fs::fremovexattr(fd, name),
+        Handle::Held(fd) => rustix::fs::removexattr(proc_path(fd), name),
     }
 }
 

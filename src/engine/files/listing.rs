@@ -64,6 +64,16 @@ impl Listing {
         Some(self.name(range))
     }
 
+    /// Returns the next name and stays before it.
+    pub(super) fn peek(&self) -> Option<&[u8]> {
+        self.names.get(self.next).map(|range| self.name(*range))
+    }
+
+    /// Goes past the next name.
+    pub(super) fn advance(&mut self) {
+        self.next += 1;
+    }
+
     fn push(&mut self, name: &[u8]) {
         // Four GiB of names in one directory is beyond what a file system holds.
         let Ok(start) = u32::try_from(self.bytes.len()) else {

@@ -37,7 +37,9 @@ pub use image::{Image, ImageError};
 pub use note::{Note, Notes, What};
 pub use owners::Owners;
 pub use path::{PathError, Printable, RelPath};
-pub use place::{Existing, PlaceError, Placed, PlacedFile, Target};
+pub use place::{
+    Existing, LiveFile, LiveNames, Parents, PlaceError, Placed, PlacedFile, Target, is_temporary,
+};
 pub use scan::{Found, Scan, ScanError, ScanOptions, Scanned};
 
 #[cfg(test)]

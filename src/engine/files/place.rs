@@ -2,26 +2,31 @@
 //!
 //! Every call works in a parent directory that was opened below the target without following
 //! a link, so that neither a crafted entry nor someone who swaps directories for links while
-//! we work can lead it elsewhere. Files are created new and never opened by name again; what
-//! exists is replaced by unlinking its name, as writing into it could reach a file that has
-//! another name elsewhere.
+//! we work can lead it elsewhere. A new file is created under its name and never opened by
+//! name again. What exists and is right stays. A file that exists and differs is written anew
+//! beside the old one and renamed over it; only a large one that has no other name is written
+//! in place, as writing into it could otherwise reach a file elsewhere.
 //!
 //! # Order and threads
 //!
 //! A directory must be placed before what is in it, and a file before hard links to it.
-//! Beyond that a [`Target`] can be used from several threads at once, and each [`PlacedFile`]
-//! can be written from several threads at any offsets. [`Target::finish`] comes last: it sets
-//! the metadata of directories, deepest first, when nothing below changes them any more.
+//! Beyond that a [`Target`] can be used from several threads at once, each with [`Parents`] of
+//! its own, and each [`PlacedFile`] can be written from several threads at any offsets.
+//! [`Target::finish`] comes last: it sets the metadata of directories, deepest first, when
+//! nothing below changes them any more.
 
-use std::fs::File;
+mod existing;
+mod file;
+mod remove;
+
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -29,9 +34,13 @@ use super::attributes::{self, Handle};
 use super::beneath::Guard;
 use super::entry::{Entry, EntryError, Kind, Meta};
 use super::listing::Listing;
-use super::metadata;
+use super::metadata::{self, Identity};
 use super::note::{Note, Notes, What};
 use super::path::RelPath;
+
+pub use self::existing::LiveFile;
+pub use self::file::PlacedFile;
+pub use self::remove::{LiveNames, is_temporary};
 
 /// How many parent directories stay open for the next entry in them.
 const PARENTS_MAX: usize = 8;
@@ -70,6 +79,9 @@ pub enum PlaceError {
     /// Something is there already and may not be replaced.
     #[error("'{0}' exists already")]
     Exists(RelPath),
+    /// A directory that is not empty is where something else is to be.
+    #[error("'{0}' is a directory with something in it, which stays unless deletion is asked for")]
+    Occupied(RelPath),
     /// A link, or something else that is no directory, is on the way to the entry.
     #[error("a symbolic link or a file is in the way to '{0}'")]
     InTheWay(RelPath),
@@ -95,23 +107,37 @@ pub enum Existing {
     /// The target must be empty.
     #[default]
     Refuse,
-    /// Directories are shared; any other entry that exists is an error.
-    Merge,
-    /// Directories are shared; anything else but a directory is replaced by an entry of its name.
-    Replace,
+    /// What differs is made what the entries say; what no entry names stays.
+    Update,
+    /// Like [`Existing::Update`], and a directory that is in an entry's way goes with all in it.
+    Mirror,
 }
 
 /// Is a directory that entries are placed in.
 #[derive(Debug)]
 pub struct Target {
     root: OwnedFd,
+    /// The file system that the target is on.
+    device: u64,
     guard: Guard,
     existing: Existing,
     /// Whether some directory makes new files inherit an ACL.
     passes_acl_on: AtomicBool,
-    dirs: Mutex<Vec<(RelPath, Meta)>>,
+    dirs: Mutex<Vec<PlacedDir>>,
+    /// Files with several names that some entry has taken for its own.
+    taken: Mutex<HashSet<Identity>>,
     notes: Mutex<Notes>,
-    parents: Mutex<Vec<(Vec<u8>, Arc<OwnedFd>)>>,
+    parents: Mutex<Parents>,
+    temps: AtomicU64,
+    unchanged: AtomicU64,
+}
+
+/// Waits for its metadata.
+#[derive(Debug)]
+struct PlacedDir {
+    path: RelPath,
+    meta: Meta,
+    is_new: bool,
 }
 
 /// Is what became of an entry.
@@ -119,20 +145,17 @@ pub struct Target {
 pub enum Placed {
     /// The entry is in its place; a directory gets its metadata at the end.
     Done,
+    /// The entry was there before and was right.
+    Unchanged,
     /// The entry cannot be had here, and a note says why.
     Skipped,
     /// A file waits for its data.
     File(PlacedFile),
 }
 
-/// Is a new file that is being filled.
-#[derive(Debug)]
-pub struct PlacedFile {
-    file: File,
-    path: RelPath,
-    size: u64,
-    meta: Meta,
-}
+/// Keeps the last directories open that entries were placed in; one per thread.
+#[derive(Debug, Default)]
+pub struct Parents(Vec<(Vec<u8>, Arc<OwnedFd>)>);
 
 impl Target {
     /// Opens the directory to place entries in, and creates it if it is missing.
@@ -157,20 +180,30 @@ impl Target {
             }
         }
         let guard = Guard::detect(root.as_fd());
-        Ok(Self::with_guard(root, guard, existing))
+        Self::with_guard(root, guard, existing).map_err(|errno| failed(errno.into()))
     }
 
-    fn with_guard(root: OwnedFd, guard: Guard, existing: Existing) -> Self {
+    fn with_guard(root: OwnedFd, guard: Guard, existing: Existing) -> Result<Self, Errno> {
         let passes_acl_on = AtomicBool::new(attributes::passes_acl_on(root.as_fd()));
-        Self {
+        let device = Identity::of(&rustix::fs::fstat(&root)?).device;
+        Ok(Self {
             root,
+            device,
             guard,
             existing,
             passes_acl_on,
             dirs: Mutex::default(),
+            taken: Mutex::default(),
             notes: Mutex::default(),
             parents: Mutex::default(),
-        }
+            temps: AtomicU64::new(0),
+            unchanged: AtomicU64::new(0),
+        })
+    }
+
+    /// Tells whether there may be something in the target already.
+    pub fn has_contents(&self) -> bool {
+        self.existing != Existing::Refuse
     }
 
     /// Creates what an entry describes; a file still needs its data.
@@ -178,25 +211,26 @@ impl Target {
     /// An entry may be placed elsewhere than it came from by changing its path, and the path a
     /// hard link names with it.
     pub fn place(&self, entry: &Entry) -> Result<Placed, PlaceError> {
+        self.place_with(&mut lock(&self.parents), entry)
+    }
+
+    fn place_with(&self, parents: &mut Parents, entry: &Entry) -> Result<Placed, PlaceError> {
+        check(entry)?;
         let path = &entry.path;
-        entry.check().map_err(|source| PlaceError::Entry {
-            path: path.clone(),
-            source,
-        })?;
         if path.is_root() {
             return self.place_root(entry);
         }
-        let parent = self.parent_of(path)?;
+        let parent = self.parent_of(parents, path)?;
         match &entry.kind {
             Kind::Dir => self.place_dir(entry, parent.as_fd()),
-            Kind::File { .. } => self.place_file(entry, parent.as_fd()),
-            Kind::Symlink { target } => {
-                self.create(path, parent.as_fd(), |dir, name| {
-                    rustix::fs::symlinkat(target.as_slice(), dir, name)
-                })?;
-                self.attribute_special(entry, parent.as_fd())
+            Kind::File { .. } => self.create_file(entry, &parent).map(Placed::File),
+            Kind::Symlink { target } => self.place_special(entry, parent.as_fd(), |dir, name| {
+                rustix::fs::symlinkat(target.as_slice(), dir, name)
+            }),
+            Kind::Hardlink { to } => {
+                let from = self.parent_of(parents, to)?;
+                self.place_hardlink(path, to, from.as_fd(), parent.as_fd())
             }
-            Kind::Hardlink { to } => self.place_hardlink(path, to, parent.as_fd()),
             Kind::Fifo => self.place_node(entry, parent.as_fd(), FileType::Fifo, 0),
             Kind::CharDevice { major, minor } => {
                 let number = rustix::fs::makedev(*major, *minor);
@@ -209,27 +243,6 @@ impl Target {
         }
     }
 
-    /// Ends a file whose data is written: sets its metadata.
-    pub fn finish_file(&self, placed: PlacedFile) {
-        let PlacedFile {
-            file, path, meta, ..
-        } = placed;
-        self.apply(Handle::Open(file.as_fd()), &path, &meta, false);
-    }
-
-    /// Takes a file away whose data cannot be had.
-    pub fn discard(&self, placed: PlacedFile) -> Result<(), PlaceError> {
-        let path = placed.path;
-        let parent = self.parent_of(&path)?;
-        rustix::fs::unlinkat(&parent, path.name(), AtFlags::empty()).map_err(|errno| {
-            PlaceError::Io {
-                path,
-                doing: "removed",
-                source: errno.into(),
-            }
-        })
-    }
-
     /// Waits until everything on the target's file system is on the disk.
     ///
     /// Errors of earlier writes that only the disk or a server knew of come to light here.
@@ -237,25 +250,36 @@ impl Target {
         Ok(rustix::fs::syncfs(&self.root)?)
     }
 
-    /// Sets the metadata of all directories and returns what could not be set on the way.
-    pub fn finish(self) -> Notes {
+    /// Sets the metadata of all directories; says what could not be set on the way, and how
+    /// many entries of any kind were right before.
+    pub fn finish(&self) -> (Notes, u64) {
         let mut dirs = std::mem::take(&mut *lock(&self.dirs));
-        dirs.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
-        for (path, meta) in &dirs {
-            match self.open_placed_dir(path) {
-                Ok(held) => self.finish_dir(&held, path, meta),
-                Err(errno) => self.note(path, What::ModeNotSet, errno),
+        dirs.sort_unstable_by(|left, right| right.path.cmp(&left.path));
+        for dir in &dirs {
+            match self.open_placed_dir(&dir.path) {
+                Ok(held) => self.finish_dir(&held, dir),
+                Err(errno) => self.note(&dir.path, What::ModeNotSet, errno),
             }
         }
-        std::mem::take(&mut *lock(&self.notes))
+        let notes = std::mem::take(&mut *lock(&self.notes));
+        (notes, self.unchanged.load(Ordering::Relaxed))
     }
 
-    fn finish_dir(&self, held: &OwnedFd, path: &RelPath, meta: &Meta) {
+    fn finish_dir(&self, held: &OwnedFd, dir: &PlacedDir) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::openat(held, c".", flags, Mode::empty()) {
-            Ok(dir) => self.apply(Handle::Open(dir.as_fd()), path, meta, false),
+        let opened = rustix::fs::openat(held, c".", flags, Mode::empty());
+        let handle = match &opened {
+            Ok(opened) => Handle::Open(opened.as_fd()),
             // A shared directory need not be readable to us.
-            Err(_) => self.apply(Handle::Held(held.as_fd()), path, meta, false),
+            Err(_) => Handle::Held(held.as_fd()),
+        };
+        if dir.is_new {
+            self.apply(handle, &dir.path, &dir.meta, false);
+        } else {
+            match rustix::fs::fstat(held) {
+                Ok(stat) => self.mend(handle, &stat, &dir.path, &dir.meta, false),
+                Err(errno) => self.note(&dir.path, What::ModeNotSet, errno),
+            }
         }
     }
 
@@ -263,65 +287,53 @@ impl Target {
         if !entry.kind.is_dir() {
             return Err(PlaceError::RootNotDirectory);
         }
-        self.remember_dir(entry);
+        self.remember_dir(entry, !self.has_contents());
         Ok(Placed::Done)
     }
 
     fn place_dir(&self, entry: &Entry, parent: BorrowedFd<'_>) -> Result<Placed, PlaceError> {
         let path = &entry.path;
-        match rustix::fs::mkdirat(parent, path.name(), DIR_MODE) {
-            Ok(()) => {}
-            Err(Errno::EXIST) if self.existing == Existing::Refuse => {
-                return Err(PlaceError::Exists(path.clone()));
+        let make = || rustix::fs::mkdirat(parent, path.name(), DIR_MODE);
+        let mut made = make();
+        if matches!(made, Err(Errno::EXIST)) && self.has_contents() {
+            if self.share_dir(path, parent)? {
+                self.remember_dir(entry, false);
+                return Ok(Placed::Unchanged);
             }
-            Err(Errno::EXIST) => self.share_dir(path)?,
-            Err(errno) => return Err(failure(path, "created", errno)),
+            self.clear_the_way(path, parent)?;
+            made = make();
         }
-        self.remember_dir(entry);
+        made.map_err(|errno| creation_failure(path, errno))?;
+        self.remember_dir(entry, true);
         Ok(Placed::Done)
-    }
-
-    /// Takes an existing directory as the one wanted; a link to one is in the way.
-    fn share_dir(&self, path: &RelPath) -> Result<(), PlaceError> {
-        let dir = self
-            .open_placed_dir(path)
-            .map_err(|errno| way_failure(path, errno))?;
-        if attributes::passes_acl_on(dir.as_fd()) {
-            self.passes_acl_on.store(true, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn place_file(&self, entry: &Entry, parent: BorrowedFd<'_>) -> Result<Placed, PlaceError> {
-        let path = entry.path.clone();
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = self.create(&path, parent, |dir, name| {
-            rustix::fs::openat(dir, name, flags, FILE_MODE)
-        })?;
-        let size = entry.kind.size();
-        if ends_with_hole(&entry.kind) {
-            rustix::fs::ftruncate(&fd, size).map_err(|errno| failure(&path, "extended", errno))?;
-        }
-        Ok(Placed::File(PlacedFile {
-            file: File::from(fd),
-            path,
-            size,
-            meta: entry.meta.clone(),
-        }))
     }
 
     fn place_hardlink(
         &self,
         path: &RelPath,
         to: &RelPath,
+        from: BorrowedFd<'_>,
         parent: BorrowedFd<'_>,
     ) -> Result<Placed, PlaceError> {
-        let from = self.parent_of(to)?;
         // Without SYMLINK_FOLLOW a link that took the first name's place is linked, not its target.
-        self.create(path, parent, |dir, name| {
-            rustix::fs::linkat(&from, to.name(), dir, name, AtFlags::empty())
-        })?;
+        let link = |dir: BorrowedFd<'_>, name: &[u8]| {
+            rustix::fs::linkat(from, to.name(), dir, name, AtFlags::empty())
+        };
+        let mut made = link(parent, path.name());
+        if matches!(made, Err(Errno::EXIST)) && self.has_contents() {
+            let identity = |dir: BorrowedFd<'_>, name: &[u8]| {
+                let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+                stat.map(|stat| Identity::of(&stat))
+            };
+            let (first, second) = (identity(from, to.name()), identity(parent, path.name()));
+            if first.is_ok() && first == second {
+                self.unchanged.fetch_add(1, Ordering::Relaxed);
+                return Ok(Placed::Unchanged);
+            }
+            self.clear_the_way(path, parent)?;
+            made = link(parent, path.name());
+        }
+        made.map_err(|errno| creation_failure(path, errno))?;
         Ok(Placed::Done)
     }
 
@@ -332,82 +344,112 @@ impl Target {
         file_type: FileType,
         number: u64,
     ) -> Result<Placed, PlaceError> {
-        let made = self.create(&entry.path, parent, |dir, name| {
+        let placed = self.place_special(entry, parent, |dir, name| {
             rustix::fs::mknodat(dir, name, file_type, FILE_MODE, number)
         });
-        match made {
-            Ok(()) => self.attribute_special(entry, parent),
+        match placed {
             Err(PlaceError::Io { source, .. })
                 if is_denied(&source) && file_type != FileType::Fifo =>
             {
                 self.note(&entry.path, What::DeviceNotCreated, Errno::PERM);
                 Ok(Placed::Skipped)
             }
-            Err(error) => Err(error),
+            placed => placed,
         }
     }
 
-    /// Sets the metadata of a link, fifo or device that was just created.
-    fn attribute_special(
+    /// Makes a link, fifo or device, unless it is there already.
+    fn place_special(
         &self,
         entry: &Entry,
         parent: BorrowedFd<'_>,
+        make: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
     ) -> Result<Placed, PlaceError> {
         let path = &entry.path;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let held = rustix::fs::openat(parent, path.name(), flags, Mode::empty())
-            .map_err(|errno| failure(path, "opened", errno))?;
-        if !is_fresh(&held, &entry.kind) {
-            // Someone put another file in its place, which must not get this one's owner.
-            return Err(PlaceError::InTheWay(path.clone()));
+        let mut made = make(parent, path.name());
+        if matches!(made, Err(Errno::EXIST)) && self.has_contents() {
+            if let Some((held, stat)) = hold(entry, parent)?
+                && self.keep_special(&held, &stat, entry)
+            {
+                return Ok(Placed::Unchanged);
+            }
+            self.clear_the_way(path, parent)?;
+            made = make(parent, path.name());
         }
+        made.map_err(|errno| creation_failure(path, errno))?;
+        // Someone may put another file in its place, which must not get this one's owner.
+        let held = hold(entry, parent)?.filter(|(_, stat)| metadata::links(stat) == 1);
+        let (held, _) = held.ok_or_else(|| PlaceError::InTheWay(path.clone()))?;
         let is_link = matches!(entry.kind, Kind::Symlink { .. });
         self.apply(Handle::Held(held.as_fd()), path, &entry.meta, is_link);
         Ok(Placed::Done)
     }
 
-    /// Creates a name, and replaces what has it if that is permitted.
-    fn create<T>(
-        &self,
-        path: &RelPath,
-        parent: BorrowedFd<'_>,
-        make: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
-    ) -> Result<T, PlaceError> {
-        let mut made = make(parent, path.name());
-        if matches!(made, Err(Errno::EXIST)) && self.existing == Existing::Replace {
-            match rustix::fs::unlinkat(parent, path.name(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => made = make(parent, path.name()),
-                // A directory is never removed for something else.
-                Err(Errno::ISDIR | Errno::PERM) => {}
-                Err(errno) => return Err(failure(path, "replaced", errno)),
-            }
+    /// Places a directory that is only on the way to what is wanted: one that exists stays as
+    /// it is.
+    pub fn place_on_the_way(&self, entry: &Entry) -> Result<Placed, PlaceError> {
+        if !self.has_contents() {
+            return self.place(entry);
         }
-        made.map_err(|errno| match errno {
-            Errno::EXIST => PlaceError::Exists(path.clone()),
-            errno => failure(path, "created", errno),
-        })
+        check(entry)?;
+        let path = &entry.path;
+        if path.is_root() {
+            return Ok(Placed::Unchanged);
+        }
+        let parent = self.parent_of(&mut lock(&self.parents), path)?;
+        match rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if metadata::file_type(&stat) == FileType::Directory => Ok(Placed::Unchanged),
+            _ => self.place_dir(entry, parent.as_fd()),
+        }
     }
 
-    fn remember_dir(&self, entry: &Entry) {
-        lock(&self.dirs).push((entry.path.clone(), entry.meta.clone()));
+    /// Keeps a link, fifo or device that is there and mends its metadata, if it may stay.
+    fn keep_special(&self, held: &OwnedFd, stat: &Stat, entry: &Entry) -> bool {
+        let handle = Handle::Held(held.as_fd());
+        let is_link = matches!(entry.kind, Kind::Symlink { .. });
+        if metadata::links(stat) == 1 {
+            self.mend(handle, stat, &entry.path, &entry.meta, is_link);
+            return true;
+        }
+        let stays = self.may_share(handle, stat, entry);
+        self.unchanged
+            .fetch_add(u64::from(stays), Ordering::Relaxed);
+        stays
+    }
+
+    /// Tells whether what has several names may be one of the files that have, as it is.
+    ///
+    /// Its metadata is never set, as one of its names may be elsewhere.
+    fn may_share(&self, handle: Handle<'_>, stat: &Stat, entry: &Entry) -> bool {
+        attributes::is_right(handle, stat, &entry.meta)
+            && entry.meta.links > 1
+            // Two entries that are files of their own cannot both be this one.
+            && lock(&self.taken).insert(Identity::of(stat))
+    }
+
+    fn remember_dir(&self, entry: &Entry, is_new: bool) {
+        lock(&self.dirs).push(PlacedDir {
+            path: entry.path.clone(),
+            meta: entry.meta.clone(),
+            is_new,
+        });
     }
 
     fn open_placed_dir(&self, path: &RelPath) -> Result<OwnedFd, Errno> {
         self.guard.open_dir(self.root.as_fd(), path.as_bytes())
     }
 
-    fn parent_of(&self, path: &RelPath) -> Result<Arc<OwnedFd>, PlaceError> {
+    fn parent_of(&self, parents: &mut Parents, path: &RelPath) -> Result<Arc<OwnedFd>, PlaceError> {
         let wanted = path.parent_bytes().unwrap_or_default();
-        if let Some((_, dir)) = lock(&self.parents).iter().find(|(path, _)| path == wanted) {
+        if let Some((_, dir)) = parents.0.iter().rev().find(|(path, _)| path == wanted) {
             return Ok(Arc::clone(dir));
         }
         let opened = self.guard.open_parent(self.root.as_fd(), path);
         let dir = Arc::new(opened.map_err(|errno| way_failure(path, errno))?);
-        let mut parents = lock(&self.parents);
-        if parents.len() == PARENTS_MAX {
-            parents.remove(0);
+        if parents.0.len() == PARENTS_MAX {
+            parents.0.remove(0);
         }
-        parents.push((wanted.to_vec(), Arc::clone(&dir)));
+        parents.0.push((wanted.to_vec(), Arc::clone(&dir)));
         Ok(dir)
     }
 
@@ -418,53 +460,43 @@ impl Target {
         }
     }
 
+    /// Sets what differs of the metadata of something that was there before.
+    fn mend(&self, handle: Handle<'_>, live: &Stat, path: &RelPath, meta: &Meta, is_link: bool) {
+        let (changed, failures) = attributes::mend(handle, live, meta, is_link);
+        if !changed && failures.is_empty() {
+            self.unchanged.fetch_add(1, Ordering::Relaxed);
+        }
+        for (what, errno) in failures {
+            self.note(path, what, errno);
+        }
+    }
+
     fn note(&self, path: &RelPath, what: What, errno: Errno) {
         lock(&self.notes).push(Note::failed(path.clone(), what, errno));
     }
 }
 
-impl PlacedFile {
-    /// Writes data at its offset; what is never written stays a hole.
-    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<(), PlaceError> {
-        if offset
-            .checked_add(data.len() as u64)
-            .is_none_or(|end| end > self.size)
-        {
-            return Err(PlaceError::BeyondEnd(self.path.clone()));
-        }
-        let written = self.file.write_all_at(data, offset);
-        written.map_err(|source| PlaceError::Io {
-            path: self.path.clone(),
-            doing: "written",
-            source,
-        })
-    }
-
-    /// Returns the path the file has below the target.
-    pub fn path(&self) -> &RelPath {
-        &self.path
-    }
+/// Checks that an entry makes sense.
+fn check(entry: &Entry) -> Result<(), PlaceError> {
+    entry.check().map_err(|source| PlaceError::Entry {
+        path: entry.path.clone(),
+        source,
+    })
 }
 
-/// Tells whether the file is longer than its data, so that writing it all leaves it too short.
-fn ends_with_hole(kind: &Kind) -> bool {
-    match kind {
-        Kind::File { size, extents } => extents.last().map_or(0, super::Extent::end) != *size,
-        _ => false,
-    }
-}
-
-/// Tells whether a held node is what was just made: of the right kind, with one name.
-fn is_fresh(held: &OwnedFd, kind: &Kind) -> bool {
-    let Ok(stat) = rustix::fs::fstat(held) else {
-        return false;
-    };
-    let same = match kind {
-        Kind::Symlink { target } => rustix::fs::readlinkat(held, c"", Vec::new())
+/// Holds a link, fifo or device by its place, if it is what the entry describes.
+fn hold(entry: &Entry, parent: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Stat)>, PlaceError> {
+    let path = &entry.path;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = rustix::fs::openat(parent, path.name(), flags, Mode::empty());
+    let held = held.map_err(|errno| failure(path, "opened", errno))?;
+    let stat = rustix::fs::fstat(&held).map_err(|errno| failure(path, "examined", errno))?;
+    let same = match &entry.kind {
+        Kind::Symlink { target } => rustix::fs::readlinkat(&held, c"", Vec::new())
             .is_ok_and(|held| held.as_bytes() == target),
         kind => metadata::plain_kind(&stat).as_ref() == Some(kind),
     };
-    same && metadata::links(&stat) == 1
+    Ok(same.then_some((held, stat)))
 }
 
 fn is_denied(error: &io::Error) -> bool {
@@ -479,6 +511,14 @@ fn failure(path: &RelPath, doing: &'static str, errno: Errno) -> PlaceError {
         path: path.clone(),
         doing,
         source: errno.into(),
+    }
+}
+
+/// Words a failure to make a name.
+fn creation_failure(path: &RelPath, errno: Errno) -> PlaceError {
+    match errno {
+        Errno::EXIST => PlaceError::Exists(path.clone()),
+        errno => failure(path, "created", errno),
     }
 }
 

@@ -111,7 +111,7 @@ pub(super) fn place_all(target: &Target, seen: &[Seen]) -> Result<(), PlaceError
             for (offset, piece) in pieces.into_iter().rev() {
                 file.write_at(piece, offset)?;
             }
-            target.finish_file(file);
+            target.finish_file(&file)?;
         }
     }
     Ok(())
@@ -125,7 +125,7 @@ pub(super) fn assert_round_trip(source: &Path) {
     assert_survives_encoding(&before);
     let target = Target::open(&copy, Existing::Refuse).expect("a fresh target");
     place_all(&target, &before).expect("everything can be placed");
-    let notes = target.finish();
+    let (notes, _) = target.finish();
     assert_eq!(notes.kept(), []);
     let after = walk_one(&copy);
     assert_same(&before, &after);

@@ -25,7 +25,8 @@ pub(super) struct XattrReader {
     list: Vec<u8>,
     value: Vec<u8>,
     path: Vec<u8>,
-    has_proc: bool,
+    /// Known once it was needed.
+    has_proc: Option<bool>,
 }
 
 /// Holds what could be read, and the first failure that hides an attribute.
@@ -33,12 +34,11 @@ pub(super) type Found = (Vec<Xattr>, Option<Errno>);
 
 impl XattrReader {
     pub(super) fn new() -> Self {
-        let has_proc = rustix::fs::stat("/proc/self/fd").is_ok();
         Self {
             list: vec![0; LIST_BYTES_USUAL],
             value: vec![0; LIST_BYTES_USUAL],
             path: Vec::new(),
-            has_proc,
+            has_proc: None,
         }
     }
 
@@ -54,7 +54,8 @@ impl XattrReader {
 
     /// Reads the attributes of `name` in the directory `dir`, a link's own if it is one.
     pub(super) fn of_name(&mut self, dir: BorrowedFd<'_>, name: &[u8]) -> Found {
-        if !self.has_proc {
+        let has_proc = || rustix::fs::stat("/proc/self/fd").is_ok();
+        if !*self.has_proc.get_or_insert_with(has_proc) {
             return self.of_opened(dir, name);
         }
         self.path.clear();
@@ -69,6 +70,16 @@ impl XattrReader {
             &mut self.value,
             |list| rustix::fs::llistxattr(path, list),
             |name, value| rustix::fs::lgetxattr(path, name, value),
+        )
+    }
+
+    /// Reads the attributes of what a path leads to, through every link.
+    pub(super) fn of_path(&mut self, path: &str) -> Found {
+        collect(
+            &mut self.list,
+            &mut self.value,
+            |list| rustix::fs::listxattr(path, list),
+            |name, value| rustix::fs::getxattr(path, name, value),
         )
     }
 

@@ -127,7 +127,10 @@ impl Entries<'_> {
                 return Ok(Some(entry));
             }
             if let Some((id, bytes)) = self.leaves.next() {
-                self.leaf = self.reader.decode_leaf(self.writer, &id, &bytes)?.into_iter();
+                self.leaf = self
+                    .reader
+                    .decode_leaf(self.writer, &id, &bytes)?
+                    .into_iter();
                 continue;
             }
             let Some(top) = self.stack.last_mut() else {

@@ -205,8 +205,14 @@ mod tests {
         let cases: [Case; 5] = [
             (vec![], vec![]),
             (vec![place(0, 9, 20 * mega)], vec![0..1]),
-            (vec![place(0, 0, 10), place(0, 10, 10), place(1, 20, 10)], vec![0..2, 2..3]),
-            (vec![place(0, 0, 10), place(0, 70_000, 10)], vec![0..1, 1..2]),
+            (
+                vec![place(0, 0, 10), place(0, 10, 10), place(1, 20, 10)],
+                vec![0..2, 2..3],
+            ),
+            (
+                vec![place(0, 0, 10), place(0, 70_000, 10)],
+                vec![0..1, 1..2],
+            ),
             (
                 (0..9).map(|n| place(0, n * mega, mega)).collect(),
                 vec![0..8, 8..9],

@@ -1,7 +1,7 @@
 //! Round trips of whole trees, and attempts to get out of the target.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::engine::files::{Time, Xattr};
 
 fn target_with(dir: &Path, guard: Guard, existing: Existing) -> Target {
     let root = fs::File::open(dir).expect("it can be opened");
-    Target::with_guard(root.into(), guard, existing)
+    Target::with_guard(root.into(), guard, existing).expect("a directory")
 }
 
 fn entry(text: &str, kind: Kind) -> Entry {
@@ -109,7 +109,7 @@ fn a_targets_own_acl_is_not_inherited() {
     let before = walk_one(dir.path());
     let target = Target::open(copy.path(), Existing::Refuse).expect("an empty target");
     place_all(&target, &before).expect("placed");
-    assert_eq!(target.finish().kept(), []);
+    assert_eq!(target.finish().0.kept(), []);
     assert_same(&before, &walk_one(copy.path()));
 }
 
@@ -146,7 +146,7 @@ fn paths_longer_than_the_kernel_takes_come_back() {
         fs::create_dir(&copy).expect("created");
         let target = target_with(&copy, guard, Existing::Refuse);
         place_all(&target, &tree).expect("placed");
-        assert_eq!(target.finish().kept(), []);
+        assert_eq!(target.finish().0.kept(), []);
         let after = walk_one(&copy);
         assert_same(&tree, &after);
         assert_round_trip(&copy);
@@ -161,13 +161,23 @@ fn a_target_with_something_in_it_is_refused_unless_told() {
         Target::open(dir.path(), Existing::Refuse),
         Err(PlaceError::NotEmpty(_))
     ));
-    let merge = Target::open(dir.path(), Existing::Merge).expect("told so");
-    let refused = merge.place(&entry("mine", Kind::dense_file(3)));
-    assert!(matches!(refused, Err(PlaceError::Exists(at)) if at == path("mine")));
-    assert_eq!(
-        fs::read(dir.path().join("mine")).expect("it exists"),
-        b"old"
-    );
+    let target = Target::open(dir.path(), Existing::Update).expect("told so");
+    let Ok(Placed::File(file)) = target.place(&entry("mine", Kind::dense_file(3))) else {
+        panic!("a file")
+    };
+    file.write_at(b"new", 0).expect("written");
+    let old = fs::read(dir.path().join("mine")).expect("it exists");
+    assert_eq!(old, b"old", "until the new one is whole");
+    target.finish_file(&file).expect("finished");
+    let new = fs::read(dir.path().join("mine")).expect("it exists");
+    assert_eq!(new, b"new");
+    let Ok(Placed::File(file)) = target.place(&entry("mine", Kind::dense_file(5))) else {
+        panic!("a file")
+    };
+    target.discard(&file).expect("discarded");
+    assert_eq!(fs::read_dir(dir.path()).expect("it exists").count(), 1);
+    let new = fs::read(dir.path().join("mine")).expect("it exists");
+    assert_eq!(new, b"new");
 }
 
 #[test]
@@ -179,7 +189,7 @@ fn replacing_leaves_other_names_of_a_file_alone() {
     fs::create_dir(dir.path().join("d")).expect("created");
     fs::hard_link(&kept, dir.path().join("hard")).expect("linked");
     symlink(&kept, dir.path().join("soft")).expect("linked");
-    let target = Target::open(dir.path(), Existing::Replace).expect("told so");
+    let target = Target::open(dir.path(), Existing::Update).expect("told so");
     let tree = [
         seen("d", Kind::Dir),
         seen("hard", Kind::dense_file(2)),
@@ -195,9 +205,10 @@ fn replacing_leaves_other_names_of_a_file_alone() {
         );
         assert_eq!(fs::read(dir.path().join(name)).expect("placed"), b"xx");
     }
+    fs::write(dir.path().join("d/mine"), "kept").expect("written");
     let over_dir = target.place(&entry("d", Kind::dense_file(1)));
     assert!(
-        matches!(over_dir, Err(PlaceError::Exists(_))),
+        matches!(over_dir, Err(PlaceError::Occupied(_))),
         "{over_dir:?}"
     );
 }
@@ -211,7 +222,7 @@ fn entries_cannot_leave_through_links() {
         symlink(outside.path(), dir.path().join("abs")).expect("linked");
         symlink("../../..", dir.path().join("up")).expect("linked");
         let before = fs::symlink_metadata(outside.path()).expect("it exists");
-        let target = target_with(dir.path(), guard, Existing::Replace);
+        let target = target_with(dir.path(), guard, Existing::Update);
         let outward = outside.path().to_str().expect("plain").as_bytes().to_vec();
         target
             .place(&entry("own", Kind::Symlink { target: outward }))
@@ -236,8 +247,6 @@ fn entries_cannot_leave_through_links() {
                 &below,
             );
             in_the_way(Kind::Hardlink { to: path("a") }, &below);
-            // A directory where a link is: neither followed nor replaced.
-            in_the_way(Kind::Dir, link);
             in_the_way(
                 Kind::Hardlink {
                     to: path(&format!("{link}/secret")),
@@ -254,6 +263,14 @@ fn entries_cannot_leave_through_links() {
                 .expect("placed")
                 .is_symlink()
         );
+        for link in ["abs", "own", "up"] {
+            // A directory where a link is replaces the link and does not follow it.
+            target
+                .place(&entry(link, Kind::Dir))
+                .expect("the link is ours to replace");
+            let now = fs::symlink_metadata(dir.path().join(link)).expect("placed");
+            assert!(now.is_dir());
+        }
         drop(target.finish());
         let after = fs::symlink_metadata(outside.path()).expect("it exists");
         assert_eq!(
@@ -326,8 +343,8 @@ fn what_cannot_be_set_is_told_and_nothing_fails() {
     let Ok(Placed::File(file)) = target.place(&odd) else {
         panic!("a file")
     };
-    target.finish_file(file);
-    let notes = target.finish();
+    target.finish_file(&file).expect("finished");
+    let (notes, _) = target.finish();
     assert_eq!(notes.kept().len(), 1);
     assert_eq!(
         notes.kept()[0].what,
@@ -350,7 +367,7 @@ fn without_rights_the_data_comes_back_and_the_rest_is_told() {
     place_all(&target, &[tool]).expect("the data can be placed");
     let device = target.place(&entry("zero", Kind::CharDevice { major: 1, minor: 5 }));
     assert!(matches!(device, Ok(Placed::Skipped)), "{device:?}");
-    let notes = target.finish();
+    let (notes, _) = target.finish();
     let what: Vec<What> = notes.kept().iter().map(|note| note.what.clone()).collect();
     assert_eq!(
         what,
@@ -425,7 +442,7 @@ fn nothing_escapes_while_directories_are_swapped_for_links() {
             let end = Instant::now() + Duration::from_secs(1);
             while Instant::now() < end {
                 // A new target each time, so that no directory is open from before.
-                let target = target_with(dir.path(), guard, Existing::Replace);
+                let target = target_with(dir.path(), guard, Existing::Update);
                 let tree = [
                     seen("d/sub/file", Kind::dense_file(1)),
                     seen(
