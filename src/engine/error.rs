@@ -60,6 +60,14 @@ pub enum EngineError {
         /// The target's domain, shortened.
         to: String,
     },
+    /// Something that says what is needed cannot be read, so nothing is deleted.
+    #[error("`{name}` cannot be read, so nothing is collected: {reason}")]
+    Uncollectable {
+        /// The manifest or pack.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A repository was to be copied to itself.
     #[error("`{place}` is both the source and the target of the copy")]
     SameRepository {

@@ -8,6 +8,7 @@
 
 mod backup;
 pub mod chunk;
+mod collect;
 mod compare;
 pub mod compress;
 pub mod crypto;
@@ -16,6 +17,7 @@ pub mod env;
 mod error;
 mod features;
 pub mod files;
+mod forget;
 pub mod format;
 pub mod hex;
 pub mod index;
@@ -36,9 +38,11 @@ mod verify;
 mod writer;
 
 pub use self::backup::{BackupOptions, BackupReport, backup, backup_image, backup_stream};
+pub use self::collect::{CollectOptions, CollectReport, collect};
 pub use self::compare::{CompareOptions, Differences, compare};
 pub use self::error::EngineError;
 pub use self::features::Deed;
+pub use self::forget::{Dated, DatedSnapshots, dated_snapshots, forget};
 pub use self::progress::{Event, Observer, Silent};
 pub use self::repository::{Access, CreateOptions, Marker, Repository, Snapshot, Snapshots};
 pub use self::restore::{RestoreOptions, RestoreReport, restore, restore_over};

@@ -14,7 +14,7 @@ use super::env::{Cancel, Env};
 use super::error::{EngineError, short};
 use super::features::Deed;
 use super::hex;
-use super::index::{self, Index, PackEntries, PackInfo};
+use super::index::{self, Index, PackEntries, PackInfo, Place};
 use super::manifest::Manifest;
 use super::pack::{BlobKind, PackBuilder, PackView, check_payload, split_blob};
 use super::progress::{Event, Observer};
@@ -105,6 +105,8 @@ struct Copy<'a> {
     /// Files of the target that are whole again.
     healed: HashSet<[u8; 32]>,
     expected: u64,
+    /// Packs at the source that are not whole, or may be deleted any time.
+    doubtful: HashSet<[u8; 32]>,
     /// Packs at the target that may be deleted any time.
     condemned: HashSet<[u8; 32]>,
     unindexed: Vec<PackEntries>,
@@ -138,8 +140,9 @@ impl<'a> Copy<'a> {
         observer: &'a dyn Observer,
         cancel: &'a Cancel,
     ) -> Result<Self, EngineError> {
-        let condemned = condemned(&**to)?;
+        let (fading, condemned) = (condemned(&**from)?, condemned(&**to)?);
         let (source, _) = load_index(&**from)?;
+        let doubtful = doubtful(&**from, &source, fading)?;
         let mut copy = Self {
             from: &**from,
             to: &**to,
@@ -153,6 +156,7 @@ impl<'a> Copy<'a> {
             copied: HashSet::new(),
             healed: HashSet::new(),
             expected: 0,
+            doubtful,
             condemned,
             unindexed: Vec::new(),
             report: SyncReport::default(),
@@ -324,14 +328,21 @@ impl<'a> Copy<'a> {
         })
     }
 
+    /// Returns a pack of the source that holds a blob, if possible one that stays there.
+    fn at_source(&self, id: &[u8; 32]) -> Option<PackInfo> {
+        let packs = self.source.find(id).map(|(_, pack)| pack);
+        packs.min_by_key(|pack| self.doubtful.contains(&pack.hash))
+    }
+
     fn copy_packs(&mut self, needed: &Needed) -> Result<(), EngineError> {
         let mut packs = Packs::new();
         for id in &needed.blobs {
             if self.is_at_target(id) {
                 continue;
             }
-            let place = self.source.find(id).next();
-            let (_, pack) = place.ok_or(EngineError::MissingBlob { id: *id })?;
+            let pack = self
+                .at_source(id)
+                .ok_or(EngineError::MissingBlob { id: *id })?;
             packs.insert((!pack.is_data, pack.hash, pack.size));
         }
         self.expect(&packs);
@@ -486,6 +497,24 @@ impl<'a> Copy<'a> {
     }
 }
 
+/// Returns the packs that are not whole and those that are `fading`.
+fn doubtful(
+    store: &dyn Store,
+    index: &Index,
+    mut fading: HashSet<[u8; 32]>,
+) -> Result<HashSet<[u8; 32]>, EngineError> {
+    let mut there = HashSet::new();
+    for folder in [Folder::Packs, Folder::Meta] {
+        for file in store.list(folder)? {
+            there.extend(file.name.content_hash().map(|hash| (hash, file.size)));
+        }
+    }
+    let packs = index.packs().iter();
+    let broken = packs.filter(|pack| !there.contains(&(pack.hash, pack.size)));
+    fading.extend(broken.map(|pack| pack.hash));
+    Ok(fading)
+}
+
 /// Reads a list of references without a key: the blob's own hash is checked.
 pub(super) fn read_refs(
     store: &dyn Store,
@@ -494,25 +523,28 @@ pub(super) fn read_refs(
 ) -> Result<Refs, EngineError> {
     let mut failure = EngineError::MissingBlob { id: *id };
     for (place, pack) in index.find(id) {
-        let name = pack.name();
-        let damaged = || EngineError::damaged(&name, "a list of references in it has changed");
-        let bytes = match store.get_range(&name, place.offset.into(), place.len.into()) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                failure = error.into();
-                continue;
-            }
-        };
-        let good = split_blob(&bytes).filter(|(header, payload)| {
-            header.id == *id
-                && header.kind == BlobKind::Refs
-                && header.cipher.is_none()
-                && check_payload(header, payload)
-        });
-        match good.and_then(|(_, payload)| Refs::decode(payload).ok()) {
-            Some(refs) => return Ok(refs),
-            None => failure = damaged(),
+        match read_refs_at(store, &place, &pack) {
+            Ok(refs) => return Ok(refs),
+            Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+/// Reads one copy of a list of references without a key.
+pub(super) fn read_refs_at(
+    store: &dyn Store,
+    place: &Place,
+    pack: &PackInfo,
+) -> Result<Refs, EngineError> {
+    let name = pack.name();
+    let bytes = store.get_range(&name, place.offset.into(), place.len.into())?;
+    let good = split_blob(&bytes).filter(|(header, payload)| {
+        header.id == place.id
+            && header.kind == BlobKind::Refs
+            && header.cipher.is_none()
+            && check_payload(header, payload)
+    });
+    good.and_then(|(_, payload)| Refs::decode(payload).ok())
+        .ok_or_else(|| EngineError::damaged(&name, "a list of references in it has changed"))
 }

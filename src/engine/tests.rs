@@ -1,5 +1,6 @@
 //! Promises of whole operations, on stores in memory and in folders.
 
+mod collect;
 mod copies;
 mod faults;
 mod images;

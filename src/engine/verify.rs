@@ -16,7 +16,7 @@ use super::index::{Index, PackEntries, PackInfo, Place};
 use super::manifest::codec;
 use super::pack::{BlobKind, Header, PackView};
 use super::progress::{Event, Observer};
-use super::repository::{Repository, scan_pack};
+use super::repository::{Repository, condemned, scan_pack};
 use super::slots::slots;
 use super::store::{Folder, Receipt, Store, StoreError, StoreName};
 use super::writer::ReadSession;
@@ -148,6 +148,8 @@ pub fn verify(
         observer,
         cancel,
         index: Index::new(),
+        absent: HashSet::new(),
+        condemned: condemned(&*repository.store)?,
         counts: HashMap::new(),
         bad_packs: HashSet::new(),
         bad_blobs: HashSet::new(),
@@ -164,6 +166,10 @@ struct Verification<'a> {
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
     index: Index,
+    /// Packs that the index names and that are not there.
+    absent: HashSet<[u8; 32]>,
+    /// Packs that a collection may delete meanwhile.
+    condemned: HashSet<[u8; 32]>,
     /// How many blobs the index places in each pack.
     counts: HashMap<[u8; 32], usize>,
     /// Packs that are missing, have the wrong length or cannot be taken apart.
@@ -249,7 +255,11 @@ impl Verification<'_> {
         for pack in self.index.packs().to_vec() {
             self.report.packs += 1;
             let problem = match there.remove(&(pack.is_data, pack.hash)) {
-                None => Problem::Missing,
+                None => {
+                    self.bad_packs.insert(pack.hash);
+                    self.absent.insert(pack.hash);
+                    continue;
+                }
                 Some(file) if file.size != pack.size => Problem::Size {
                     expected: pack.size,
                     found: file.size,
@@ -277,6 +287,9 @@ impl Verification<'_> {
                 Err(EngineError::Damaged { name, reason }) => {
                     self.report.add(name, Problem::Form(reason));
                 }
+                // A collection deleted it.
+                Err(EngineError::Store(error))
+                    if error.is_not_found() && self.is_condemned(&file.name) => {}
                 Err(EngineError::Store(error)) => self.store_failed(&file.name, error)?,
                 Err(error) => return Err(error),
             }
@@ -284,6 +297,12 @@ impl Verification<'_> {
         self.index.sort();
         self.counts = self.index.counts();
         Ok(packs)
+    }
+
+    /// Tells whether a collection may delete a pack meanwhile, which is no finding.
+    fn is_condemned(&self, name: &StoreName) -> bool {
+        let hash = name.content_hash();
+        hash.is_some_and(|hash| self.condemned.contains(&hash))
     }
 
     /// Reports a file that cannot be read, unless the store as a whole is gone.
@@ -302,6 +321,10 @@ impl Verification<'_> {
         let name = pack.name();
         let bytes = match self.store.get(&name) {
             Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() && self.is_condemned(&name) => {
+                self.bad_packs.insert(pack.hash);
+                return Ok(());
+            }
             Err(error) => {
                 self.bad_packs.insert(pack.hash);
                 return self.store_failed(&name, error);

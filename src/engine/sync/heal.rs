@@ -75,8 +75,8 @@ impl Copy<'_> {
     fn lacking(&mut self, needed: &Needed) -> Packs {
         let mut packs = Packs::new();
         for id in &needed.blobs {
-            let mut places = self.source.find(id).map(|(_, pack)| pack).peekable();
-            let first = places.peek().copied();
+            let mut places = self.source.find(id).map(|(_, pack)| pack);
+            let first = self.at_source(id);
             let is_there =
                 self.target.find(id).next().is_some() || places.any(|pack| self.is_whole(&pack));
             match first {

@@ -1,6 +1,6 @@
 //! Checks snapshots: what they need, and with a key what they hold.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Level, Problem, Verification};
 use crate::engine::crypto::WriterKey;
@@ -50,7 +50,29 @@ impl Verification<'_> {
                 self.check_tree(&snapshot, reader, &mut seen)?;
             }
         }
+        self.report_absent(&seen);
         Ok(())
+    }
+
+    /// Reports packs that are not there, as far as a snapshot needs something of them.
+    ///
+    /// Others are no loss: an expired writer or an interrupted collection leaves them in the
+    /// index until the next collection.
+    fn report_absent(&mut self, seen: &Seen) {
+        if self.absent.is_empty() {
+            return;
+        }
+        let is_needed = |id: &[u8; 32]| seen.blobs.contains(id) || seen.refs.contains(id);
+        let missed: BTreeSet<StoreName> = self
+            .index
+            .places()
+            .filter(|(place, pack)| self.absent.contains(&pack.hash) && is_needed(&place.id))
+            .map(|(_, pack)| pack.name())
+            .filter(|name| !self.is_condemned(name))
+            .collect();
+        for name in missed {
+            self.report.add(name, Problem::Missing);
+        }
     }
 
     /// Checks that every blob a snapshot refers to is intact as far as is known.
