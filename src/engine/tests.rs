@@ -2,6 +2,7 @@
 
 mod collect;
 mod copies;
+mod durability;
 mod faults;
 mod images;
 mod restore_in_place;

@@ -145,8 +145,7 @@ impl Disk for SimDisk {
             drop(self.remove(from));
             return Ok(());
         }
-        let replace = self.machine.lie == Lie::PublishingOverwrites;
-        self.moved(Call::Publish, both, |files| files.rename(from, to, replace))
+        self.moved(Call::Publish, both, |files| files.rename(from, to, false))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -167,16 +166,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Item>> {
-        let listed = self.call(Call::List, path, |files| files.names(path));
-        let names = match listed {
-            Err(error)
-                if self.machine.lie == Lie::FailedListsAreEmpty
-                    && error.raw_os_error().is_some() =>
-            {
-                Vec::new()
-            }
-            listed => listed?,
-        };
+        let names = self.call(Call::List, path, |files| files.names(path))?;
         let mut items = Vec::new();
         for name in names {
             let path = path.join(&name);

@@ -210,15 +210,6 @@ impl Machine {
         self.disarm();
     }
 
-    pub(crate) fn calls(&self, pid: Pid) -> u64 {
-        self.state().processes[pid].calls
-    }
-
-    /// Tells whether a process ended before its time.
-    pub(crate) fn was_killed(&self, pid: Pid) -> bool {
-        self.state().processes[pid].status == Status::Killed
-    }
-
     /// Tells whether processes waited for each other or made no end of calls.
     pub(crate) fn is_stuck(&self) -> bool {
         self.state().is_stuck

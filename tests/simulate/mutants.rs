@@ -19,12 +19,8 @@ pub(crate) enum Lie {
     FilesAreNotSynced,
     /// A sync that failed is reported as done.
     SyncsHideErrors,
-    /// Publishing replaces what has the name.
-    PublishingOverwrites,
     /// Every lock is free.
     LocksAreFree,
-    /// A listing that fails is an empty one.
-    FailedListsAreEmpty,
     /// A writer's packs and segments are put after its snapshot is committed.
     CommitsComeFirst,
     /// An error after the snapshot showed is given to the caller.
@@ -36,9 +32,7 @@ pub(crate) const LIES: &[(Lie, &str)] = &[
     (Lie::FoldersAreNotSynced, "folders are not synced"),
     (Lie::FilesAreNotSynced, "files are not synced"),
     (Lie::SyncsHideErrors, "a failed sync is reported as done"),
-    (Lie::PublishingOverwrites, "publishing replaces files"),
     (Lie::LocksAreFree, "every lock is free"),
-    (Lie::FailedListsAreEmpty, "a failed listing is an empty one"),
     (Lie::CommitsComeFirst, "packs are put after the commit"),
     (Lie::CommitsFailLate, "a commit fails after it showed"),
 ];
