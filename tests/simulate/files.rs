@@ -234,6 +234,20 @@ impl Files {
         Ok(())
     }
 
+    /// Tells whether what a path names would outlive a power loss.
+    pub(crate) fn is_durable(&self, path: &Path) -> bool {
+        let Ok(wanted) = self.find(path) else {
+            return false;
+        };
+        let mut at = Some(ROOT);
+        for part in path.components().skip(1) {
+            let name = part.as_os_str().to_str().unwrap_or_default();
+            at = at.and_then(|ino| self.folder(ino).ok()?.durable.get(name).copied());
+        }
+        let whole = |file: &FileNode| file.durable == file.bytes.len();
+        at == Some(wanted) && self.file(wanted).is_ok_and(whole)
+    }
+
     pub(crate) fn names(&self, path: &Path) -> io::Result<Vec<String>> {
         Ok(self
             .folder(self.find(path)?)?

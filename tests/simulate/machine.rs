@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::files::{Files, Ino};
@@ -208,6 +209,11 @@ impl Machine {
     pub(crate) fn crash(&self) {
         self.state().is_off = true;
         self.disarm();
+    }
+
+    /// Tells whether what a path names would outlive a power loss.
+    pub(crate) fn is_durable(&self, path: &Path) -> bool {
+        self.state().files.is_durable(path)
     }
 
     /// Tells whether processes waited for each other or made no end of calls.

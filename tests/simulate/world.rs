@@ -418,25 +418,24 @@ impl World {
             Some(Ok(checked)) => checked?,
             _ => return Err("a check panicked".to_owned()),
         };
-        self.compared
-            .extend(found.iter().map(|(name, _)| name.clone()));
-        // What shows after a fault has to stay from now on.
-        self.acknowledged.extend(found);
+        for (name, action) in found {
+            self.compared.insert(name.clone());
+            // A snapshot that shows though its backup failed stays once the disk has it.
+            if self.machine.is_durable(&dir_options().root.join(&name)) {
+                self.acknowledged.insert(name, action);
+            }
+        }
         Ok(())
     }
 
-    fn check_all(
-        &self,
-        attempt: &Attempt,
-        level: Level,
-    ) -> Result<Vec<(String, Action)>, String> {
+    fn check_all(&self, attempt: &Attempt, level: Level) -> Result<Vec<(String, Action)>, String> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: EngineError| format!("{what} fails: {error}")
         };
         let repository = self.reader(attempt).map_err(failed("opening"))?;
-        let report = verify(&repository, level, &Silent, &Cancel::new())
-            .map_err(failed("verification"))?;
+        let report =
+            verify(&repository, level, &Silent, &Cancel::new()).map_err(failed("verification"))?;
         if let Some(finding) = report.findings.first() {
             return Err(format!("verification finds: {finding}"));
         }

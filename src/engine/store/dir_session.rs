@@ -60,6 +60,10 @@ impl Dir {
             let lock = disk.lock(&folder.join(lock_name(kind)))?;
             disk.sync_folder(&folder)?;
             disk.sync_folder(&parent)?;
+            if kind != SessionKind::Read {
+                // Whoever put the marker may have died before it was durable.
+                disk.sync_folder(&self.root)?;
+            }
             Ok(lock)
         })?;
         let held = HeldSession {

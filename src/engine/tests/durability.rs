@@ -192,6 +192,14 @@ fn packs_that_a_dead_process_put_are_made_durable_before_a_snapshot_builds_on_th
 }
 
 #[test]
+fn a_marker_that_a_dead_process_put_is_made_durable_before_anything_else() {
+    let place = Place::new();
+    place.disk.forget_syncs();
+    place.back_up().expect("a backup");
+    assert!(place.disk.was_synced(&place.root()));
+}
+
+#[test]
 fn a_commit_that_cannot_be_made_durable_shows_no_snapshot() {
     let place = Place::new();
     place.back_up().expect("a backup");
@@ -207,7 +215,9 @@ fn a_commit_that_cannot_be_made_durable_shows_no_snapshot() {
 fn a_backup_whose_snapshot_shows_has_not_failed() {
     let place = Place::new();
     set(&place.disk.no_removal, Some("sessions"));
-    place.back_up().expect("only its session could not be removed");
+    place
+        .back_up()
+        .expect("only its session could not be removed");
     set(&place.disk.no_removal, None);
     assert_eq!(place.snapshots(), 1);
     place.back_up().expect("the next run cleans up");
