@@ -172,15 +172,22 @@ impl Dir {
         self.at(&name, |disk| disk.sync_folder(folder))
     }
 
-    /// Returns once the names in a folder are on the disk, and at the first time the folder's
-    /// own name too: whoever made the folder may have died before that was.
+    /// Returns once the names in a folder are on the disk, and the folder's own.
     pub(super) fn sync_names(&self, folder: &Path, depth: usize) -> Result<(), StoreError> {
-        self.sync(folder)?;
-        if depth == 0 || self.settled().contains(folder) {
-            return Ok(());
+        if depth > 0 {
+            self.settle_folder(folder)?;
         }
-        self.sync(folder.parent().expect("deep folders have a parent"))?;
-        self.settled().insert(folder.to_owned());
+        self.sync(folder)
+    }
+
+    /// Returns once a folder's own name is on the disk.
+    ///
+    /// Each process sees to that once: whoever made the folder may have died before.
+    pub(super) fn settle_folder(&self, folder: &Path) -> Result<(), StoreError> {
+        if !self.settled().contains(folder) {
+            self.sync(folder.parent().expect("deep folders have a parent"))?;
+            self.settled().insert(folder.to_owned());
+        }
         Ok(())
     }
 

@@ -134,12 +134,14 @@ impl Dir {
         let folder = path.parent().expect("manifests lie in a source's folder");
         let name = manifest.as_str();
         self.at(name, |disk| disk.make_folder(folder))?;
+        self.settle_folder(folder)?;
         match self.disk.publish(temp, &path) {
-            Ok(()) => match self.sync_names(folder, manifest.folder().depth()) {
+            Ok(()) => match self.sync(folder) {
                 Ok(()) => Ok(Put::Stored),
                 Err(error) => {
-                    // A backup that fails shows no snapshot.
+                    // A backup that fails shows no snapshot, if that can be had at all.
                     drop(self.disk.remove(&path));
+                    drop(self.sync(folder));
                     Err(error)
                 }
             },
