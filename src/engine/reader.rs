@@ -17,11 +17,11 @@ use super::manifest::codec;
 use super::pack::{BlobKind, Header, split_blob};
 use super::repository::{Repository, load_index, scan_pack};
 use super::store::{Folder, Store, StoreName};
-use super::tree::{Leaf, Node, decode_spans};
+use super::tree::{FILE_SPANS_MAX, Leaf, Node, TreeError, decode_spans};
 use super::writer::{lock, read_sessions};
 
 use self::cache::Cache;
-pub(super) use self::entries::Entries;
+pub(super) use self::entries::{Entries, check_first, check_node, out_of_order};
 
 /// Holds chunks by id, or says in words why one cannot be had.
 pub(super) type Chunks = HashMap<[u8; 32], Result<Arc<Vec<u8>>, String>>;
@@ -237,6 +237,7 @@ impl BlobReader {
         let mut leaf = Leaf::decode(bytes).map_err(|error| bad_tree(id, &error))?;
         for (index, lists) in &leaf.spilled {
             let entry = &mut leaf.entries[*index as usize];
+            let mut left = entry.kind.data_bytes();
             for lists in lists.chunks(FETCHED_AT_ONCE) {
                 for (list, bytes) in
                     lists
@@ -244,7 +245,13 @@ impl BlobReader {
                         .zip(self.read_all(writer, BlobKind::Spans, lists)?)
                 {
                     let spans = decode_spans(&bytes).map_err(|error| bad_tree(list, &error))?;
+                    let bytes = spans.iter().map(|span| u64::from(span.len)).sum();
                     entry.spans.extend(spans);
+                    // A leaf can name one list over and over.
+                    left = left
+                        .checked_sub(bytes)
+                        .filter(|_| entry.spans.len() <= FILE_SPANS_MAX)
+                        .ok_or_else(|| bad_tree(id, &TreeError::TooManySpans))?;
                 }
             }
         }

@@ -4,6 +4,8 @@ mod collect;
 mod copies;
 mod durability;
 mod faults;
+mod forge;
+mod hostile;
 mod images;
 mod restore_in_place;
 mod round_trip;

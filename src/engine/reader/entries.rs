@@ -14,8 +14,10 @@ pub(in crate::engine) struct Entries<'a> {
     /// Only what lies at, below or above one of these paths is of interest; none for all.
     paths: Vec<RelPath>,
     stack: Vec<Level>,
-    leaves: std::vec::IntoIter<([u8; 32], Vec<u8>)>,
+    leaves: std::vec::IntoIter<(Child, Vec<u8>)>,
     leaf: std::vec::IntoIter<Entry>,
+    /// The last path of the leaf before.
+    last: Option<RelPath>,
     failed: bool,
 }
 
@@ -49,9 +51,10 @@ impl BlobReader {
             stack: Vec::new(),
             leaves: Vec::new().into_iter(),
             leaf: Vec::new().into_iter(),
+            last: None,
             failed: false,
         };
-        entries.descend(&root, None)?;
+        entries.enter_node(self.node(writer, &root)?);
         Ok(entries)
     }
 
@@ -73,31 +76,65 @@ impl BlobReader {
                 return Ok(entries.find(|entry| entry.path == *path));
             }
             let below = self.node(writer, &child.id)?;
-            check_level(&below, node.level - 1)?;
+            check_node(&below, node.level - 1, &child.first)?;
             node = below;
         }
     }
 }
 
-/// Checks that levels fall by one on the way down, so that every way ends.
-pub(in crate::engine) fn check_level(node: &Node, level: u8) -> Result<(), EngineError> {
-    if node.level == level {
+/// Checks that a node is what its parent says: one level below, and beginning where it should.
+///
+/// Every way down therefore ends, and every entry comes once, whatever the nodes share.
+pub(in crate::engine) fn check_node(
+    node: &Node,
+    level: u8,
+    first: &RelPath,
+) -> Result<(), EngineError> {
+    if node.level != level {
+        return Err(EngineError::damaged("a tree", "a node has the wrong level"));
+    }
+    check_first(node.children.first().map(|child| &child.first), first)
+}
+
+/// Checks that a node or leaf begins with the path that its parent says.
+pub(in crate::engine) fn check_first(
+    found: Option<&RelPath>,
+    first: &RelPath,
+) -> Result<(), EngineError> {
+    if found == Some(first) {
         Ok(())
     } else {
-        Err(EngineError::damaged("a tree", "a node has the wrong level"))
+        Err(out_of_order())
     }
 }
 
+pub(in crate::engine) fn out_of_order() -> EngineError {
+    EngineError::damaged("a tree", "its paths are not in ascending order")
+}
+
 impl Entries<'_> {
-    fn descend(&mut self, id: &[u8; 32], level: Option<u8>) -> Result<(), EngineError> {
-        let node = self.reader.node(self.writer, id)?;
-        if let Some(level) = level {
-            check_level(&node, level)?;
-        }
+    fn descend(&mut self, child: &Child, level: u8) -> Result<(), EngineError> {
+        let node = self.reader.node(self.writer, &child.id)?;
+        check_node(&node, level, &child.first)?;
+        self.enter_node(node);
+        Ok(())
+    }
+
+    fn enter_node(&mut self, node: Node) {
         self.stack.push(Level {
             level: node.level,
             children: self.of_interest(node.children).into_iter(),
         });
+    }
+
+    fn enter_leaf(&mut self, child: &Child, bytes: &[u8]) -> Result<(), EngineError> {
+        let leaf = self.reader.decode_leaf(self.writer, &child.id, bytes)?;
+        check_first(leaf.first().map(|entry| &entry.path), &child.first)?;
+        if self.last.as_ref().is_some_and(|last| *last >= child.first) {
+            return Err(out_of_order());
+        }
+        self.last = leaf.last().map(|entry| entry.path.clone());
+        self.leaf = leaf.into_iter();
         Ok(())
     }
 
@@ -126,33 +163,27 @@ impl Entries<'_> {
             if let Some(entry) = self.leaf.next() {
                 return Ok(Some(entry));
             }
-            if let Some((id, bytes)) = self.leaves.next() {
-                self.leaf = self
-                    .reader
-                    .decode_leaf(self.writer, &id, &bytes)?
-                    .into_iter();
+            if let Some((child, bytes)) = self.leaves.next() {
+                self.enter_leaf(&child, &bytes)?;
                 continue;
             }
             let Some(top) = self.stack.last_mut() else {
                 return Ok(None);
             };
             if top.level == 1 {
-                let ids: Vec<_> = top
-                    .children
-                    .by_ref()
-                    .take(FETCHED_AT_ONCE)
-                    .map(|child| child.id)
-                    .collect();
+                let children: Vec<_> = top.children.by_ref().take(FETCHED_AT_ONCE).collect();
+                let ids: Vec<_> = children.iter().map(|child| child.id).collect();
                 if ids.is_empty() {
                     self.stack.pop();
                     continue;
                 }
                 let leaves = self.reader.read_all(self.writer, BlobKind::Leaf, &ids)?;
-                self.leaves = ids.into_iter().zip(leaves).collect::<Vec<_>>().into_iter();
+                let leaves: Vec<_> = children.into_iter().zip(leaves).collect();
+                self.leaves = leaves.into_iter();
             } else {
                 let level = top.level - 1;
                 match top.children.next() {
-                    Some(child) => self.descend(&child.id, Some(level))?,
+                    Some(child) => self.descend(&child, level)?,
                     None => drop(self.stack.pop()),
                 }
             }

@@ -12,6 +12,10 @@ use crate::engine::files::{Decoder, Encoder, Entry, RelPath, Span};
 const INLINE_SPANS_MAX: usize = 2048;
 const LEAF_BYTES_MIN: usize = 16 << 10;
 const LEAF_BYTES_MAX: usize = 256 << 10;
+/// A leaf ends when its entries' whole paths have this many bytes, however few are written.
+const LEAF_PATH_BYTES_MAX: usize = 16 << 20;
+/// No file has more spans than this.
+pub const FILE_SPANS_MAX: usize = 1 << 25;
 const SPANS_MAX: usize = 4096;
 const SPAN_BYTES: usize = 40;
 
@@ -24,6 +28,7 @@ pub struct LeafBuilder {
     encoder: Encoder,
     spilled: Vec<(u32, Vec<[u8; 32]>)>,
     count: u32,
+    path_bytes: usize,
     first: Option<RelPath>,
     is_full: bool,
 }
@@ -58,17 +63,23 @@ impl LeafBuilder {
 
     /// Appends an entry whose spans were stored as `spilled`, if they are too many.
     pub fn push(&mut self, entry: &mut Entry, spilled: Vec<[u8; 32]>) -> Result<(), TreeError> {
+        if entry.spans.len() > FILE_SPANS_MAX {
+            return Err(TreeError::TooManySpans);
+        }
         if !spilled.is_empty() {
             entry.spans.clear();
             self.spilled.push((self.count, spilled));
         }
         self.encoder.push(entry)?;
         self.count += 1;
+        self.path_bytes += entry.path.as_bytes().len();
         if self.first.is_none() {
             self.first = Some(entry.path.clone());
         }
         let len = self.encoder.len() + self.spilled.len() * 40;
-        self.is_full = len >= LEAF_BYTES_MAX || (len >= LEAF_BYTES_MIN && ends_at(&entry.path));
+        self.is_full = len >= LEAF_BYTES_MAX
+            || self.path_bytes >= LEAF_PATH_BYTES_MAX
+            || (len >= LEAF_BYTES_MIN && ends_at(&entry.path));
         Ok(())
     }
 
@@ -110,15 +121,39 @@ impl Leaf {
     /// Reads a leaf's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, TreeError> {
         let (spilled, run) = decode_spilled(bytes).ok_or(TreeError::Spilled)?;
-        let entries = Decoder::new(run).collect::<Result<Vec<_>, _>>()?;
-        let fits = spilled
-            .iter()
-            .all(|(index, _)| (*index as usize) < entries.len());
-        if fits {
+        let entries = decode_run(run)?;
+        let fits = |(index, lists): &(u32, Vec<_>)| {
+            let entry = entries.get(*index as usize);
+            !lists.is_empty() && entry.is_some_and(|entry| entry.spans.is_empty())
+        };
+        let ascending = spilled.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if ascending && spilled.iter().all(fits) {
             Ok(Self { entries, spilled })
         } else {
             Err(TreeError::Spilled)
         }
+    }
+}
+
+/// Reads the entries of a leaf, as far as an honest leaf goes on: few bytes can stand for
+/// very long paths and very many entries.
+fn decode_run(run: &[u8]) -> Result<Vec<Entry>, TreeError> {
+    let mut decoder = Decoder::new(run);
+    let mut entries = Vec::new();
+    let mut path_bytes = 0;
+    loop {
+        let at = run.len() - decoder.bytes_left();
+        let Some(entry) = decoder.next().transpose()? else {
+            return Ok(entries);
+        };
+        if at >= LEAF_BYTES_MAX || path_bytes >= LEAF_PATH_BYTES_MAX {
+            return Err(TreeError::Endless);
+        }
+        if entry.spans.len() > INLINE_SPANS_MAX {
+            return Err(TreeError::TooManySpans);
+        }
+        path_bytes += entry.path.as_bytes().len();
+        entries.push(entry);
     }
 }
 

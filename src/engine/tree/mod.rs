@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::files::{DecodeError, EncodeError};
 
-pub use self::leaf::{Leaf, LeafBuilder, SpanList, decode_spans};
+pub use self::leaf::{FILE_SPANS_MAX, Leaf, LeafBuilder, SpanList, decode_spans};
 pub use self::node::{Child, Node, NodeBuilder};
 pub use self::refs::{Refs, RefsBuilder};
 
@@ -33,6 +33,12 @@ pub enum TreeError {
     /// A leaf's list of outsourced spans makes no sense.
     #[error("a leaf's lists of spans make no sense")]
     Spilled,
+    /// A leaf is longer than any writer lets it become.
+    #[error("a leaf goes on where it should have ended")]
+    Endless,
+    /// A file has more spans than the format allows.
+    #[error("a file has too many spans")]
+    TooManySpans,
     /// A blob of spans makes no sense.
     #[error("a list of spans makes no sense")]
     Spans,

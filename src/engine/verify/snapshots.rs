@@ -5,15 +5,16 @@ use std::collections::{BTreeSet, HashSet};
 use super::{Level, Problem, Verification};
 use crate::engine::crypto::WriterKey;
 use crate::engine::error::EngineError;
-use crate::engine::files::{Entry, Kind};
+use crate::engine::files::{Entry, Kind, RelPath};
 use crate::engine::hex;
+use crate::engine::index::Place;
 use crate::engine::manifest::{Authentic, Manifest};
 use crate::engine::pack::BlobKind;
-use crate::engine::reader::BlobReader;
+use crate::engine::reader::{BlobReader, check_first, check_node, out_of_order};
 use crate::engine::repository::{Snapshot, Snapshots};
 use crate::engine::store::{StoreError, StoreName};
 use crate::engine::sync::read_refs;
-use crate::engine::tree::Refs;
+use crate::engine::tree::{Node, Refs};
 
 /// Remembers what snapshots share, so that it is checked once.
 #[derive(Default)]
@@ -21,6 +22,60 @@ struct Seen {
     refs: HashSet<[u8; 32]>,
     blobs: HashSet<[u8; 32]>,
     trees: HashSet<[u8; 32]>,
+}
+
+/// Is a node or leaf of a tree, and what its parent says of it.
+struct Part {
+    id: [u8; 32],
+    /// How far it is above the leaves; unknown for the root.
+    level: Option<u8>,
+    /// The path of its first entry; the root's is not asked for.
+    first: RelPath,
+    /// The path that all of its entries come before.
+    end: Option<RelPath>,
+}
+
+impl Part {
+    fn root(id: [u8; 32]) -> Self {
+        Self {
+            id,
+            level: None,
+            first: RelPath::root(),
+            end: None,
+        }
+    }
+
+    /// Names the part and what is asked of it, as what is right in one place is wrong in another.
+    fn key(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.id);
+        hasher.update(&[self.level.map_or(0, |level| level + 1)]);
+        hasher.update(self.first.as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Checks the node that this part is and returns what is below it.
+    fn below(&self, node: Node) -> Result<Vec<Self>, EngineError> {
+        if let Some(level) = self.level {
+            check_node(&node, level, &self.first)?;
+        }
+        let last = node.children.last().map(|child| &child.first);
+        if self.end.as_ref().is_some_and(|end| last >= Some(end)) {
+            return Err(out_of_order());
+        }
+        let ends = node.children.iter().skip(1);
+        let ends: Vec<_> = ends.map(|child| Some(child.first.clone())).collect();
+        let ends = ends.into_iter().chain([self.end.clone()]);
+        let parts = node.children.into_iter().zip(ends);
+        Ok(parts
+            .map(|(child, end)| Self {
+                id: child.id,
+                level: Some(node.level - 1),
+                first: child.first,
+                end,
+            })
+            .collect())
+    }
 }
 
 impl Verification<'_> {
@@ -156,25 +211,18 @@ impl Verification<'_> {
             self.report.add(name, Problem::Form(reason));
             return Ok(());
         };
-        let mut waiting = vec![root];
-        while let Some(id) = waiting.pop() {
-            if !seen.trees.insert(id) {
+        let mut waiting = vec![Part::root(root)];
+        while let Some(part) = waiting.pop() {
+            if !seen.trees.insert(part.key()) {
                 continue;
             }
             self.check_cancel()?;
-            let checked = match reader.node(&writer, &id) {
-                Ok(node) if node.level == 1 => node.children.iter().try_for_each(|child| {
-                    if seen.trees.insert(child.id) {
-                        self.check_leaf(name, reader, &writer, &child.id, seen)
-                    } else {
-                        Ok(())
-                    }
-                }),
-                Ok(node) => {
-                    waiting.extend(node.children.iter().map(|child| child.id));
-                    Ok(())
-                }
-                Err(error) => Err(error),
+            let checked = match part.level {
+                Some(0) => self.check_leaf(name, reader, &writer, &part, seen),
+                _ => reader
+                    .node(&writer, &part.id)
+                    .and_then(|node| part.below(node))
+                    .map(|below| waiting.extend(below)),
             };
             if let Err(error) = checked {
                 self.snapshot_failed(name, error)?;
@@ -188,10 +236,16 @@ impl Verification<'_> {
         name: &StoreName,
         reader: &BlobReader,
         writer: &WriterKey,
-        id: &[u8; 32],
+        part: &Part,
         seen: &Seen,
     ) -> Result<(), EngineError> {
-        for entry in reader.leaf(writer, id)? {
+        let entries = reader.leaf(writer, &part.id)?;
+        check_first(entries.first().map(|entry| &entry.path), &part.first)?;
+        let last = entries.last().map(|entry| &entry.path);
+        if part.end.as_ref().is_some_and(|end| last >= Some(end)) {
+            return Err(out_of_order());
+        }
+        for entry in entries {
             if let Some(reason) = self.fault_of(&entry, seen) {
                 let reason = format!("{}: {reason}", entry.path);
                 self.report.add(name, Problem::Form(reason));
@@ -207,8 +261,9 @@ impl Verification<'_> {
         }
         for span in &entry.spans {
             let end = u64::from(span.offset) + u64::from(span.len);
-            let mut places = self.index.find(&span.chunk);
-            if places.any(|(place, _)| u64::from(place.plain_len) < end) {
+            let holds =
+                |place: &Place| place.kind == BlobKind::Chunk && u64::from(place.plain_len) >= end;
+            if !self.index.find(&span.chunk).all(|(place, _)| holds(&place)) {
                 return Some("a piece of it lies outside its chunk");
             }
             if !seen.blobs.contains(&span.chunk) {

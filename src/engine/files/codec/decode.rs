@@ -63,6 +63,11 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Returns how many bytes of the run are not read yet.
+    pub fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn entry(&mut self) -> Result<Entry, DecodeError> {
         let path = self.path()?;
         let head = self.u8()?;
