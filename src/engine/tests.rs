@@ -11,3 +11,4 @@ mod restore_in_place;
 mod round_trip;
 mod segments;
 mod support;
+mod vectors;
