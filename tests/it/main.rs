@@ -2,10 +2,12 @@
 
 mod architecture;
 mod docs;
+mod fixture;
 mod observe;
 mod one_machine;
 mod plan_cases;
 mod plan_laws;
+mod reader;
 mod schemas;
 mod ssh_threads;
 mod ssh_transport;

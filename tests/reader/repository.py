@@ -131,6 +131,8 @@ class Repository:
         self.check_receipts()
         for name in self.list("recovery"):
             self.read(name)
+        for name in self.list("keys"):
+            require(os.path.basename(name) == slot_name(self.read(name)), f"{name}: another slot")
         count = 0
         snapshots = self.snapshots()
         for snapshot in snapshots:
