@@ -183,7 +183,7 @@ mod tests {
         let second = repository
             .change_passphrase(&first, b"second", ArgonCost::LEAST)
             .expect("a change");
-        assert_eq!(names(&repository), [second.clone()]);
+        assert_eq!(names(&repository), std::slice::from_ref(&second));
         assert!(matches!(
             unlock(store, b"first"),
             Err(EngineError::Crypto(CryptoError::WrongPassphrase))

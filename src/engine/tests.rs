@@ -12,3 +12,4 @@ mod round_trip;
 mod segments;
 mod support;
 mod vectors;
+mod versions;
