@@ -294,6 +294,56 @@ pub struct Secret {
     pub json: bool,
 }
 
+/// The verbs of `store key`.
+#[derive(Debug, Subcommand)]
+pub enum StoreKey {
+    /// List the slots that passphrases open
+    List {
+        /// The repository's folder
+        store: PathBuf,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a passphrase (BKPCTL_NEW_PASSPHRASE, or asked for)
+    Add {
+        /// The repository's folder
+        store: PathBuf,
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
+        secret: Secret,
+    },
+    /// Remove a slot; who has the key keeps it
+    Revoke {
+        /// The repository's folder
+        store: PathBuf,
+        /// The slot's id or its beginning
+        slot: String,
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
+        secret: Secret,
+    },
+    /// Replace the passphrase (BKPCTL_PASSPHRASE) by a new one (BKPCTL_NEW_PASSPHRASE)
+    ChangePassphrase {
+        /// The repository's folder
+        store: PathBuf,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the recovery sheet, which holds the whole key
+    Recovery {
+        /// The repository's folder
+        store: PathBuf,
+        /// Write the sheet to this file instead of the terminal
+        #[arg(long, value_name = "FILE")]
+        sheet: Option<PathBuf>,
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
+        secret: Secret,
+    },
+}
+
 /// The verbs of `store`.
 #[derive(Debug, Subcommand)]
 pub enum Store {
@@ -374,6 +424,9 @@ pub enum Store {
         #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
+    /// Manage the passphrases that open it, and its recovery sheet
+    #[command(subcommand)]
+    Key(StoreKey),
     /// Copy what is missing from one repository to another of the same key
     Sync {
         /// Where snapshots come from

@@ -12,6 +12,7 @@ mod schemas;
 mod ssh_threads;
 mod ssh_transport;
 mod ssh_trust;
+mod store_key;
 mod support;
 mod trouble;
 mod two_hosts;

@@ -62,7 +62,8 @@ pub fn new(context: &Context, name: &str, place: &Where, sheet: Option<&Path>) -
     Ok(Exit::Ok)
 }
 
-fn write_sheet(path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a secret to a new file that nobody else may read.
+pub(in crate::cli) fn write_sheet(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
         let mut file = options

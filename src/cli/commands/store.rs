@@ -1,5 +1,6 @@
 //! `bkpctl store`: the engine on a folder, without a topology.
 
+mod key;
 mod ls;
 mod open;
 
@@ -100,6 +101,7 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
             read_data,
             secret: args,
         } => verify(context, store, *read_data, args),
+        Verb::Key(verb) => key::run(context, verb),
         Verb::Sync {
             from,
             to,
