@@ -3,6 +3,7 @@
 use std::thread;
 
 use crate::run::Cancel;
+use crate::run::command::end_all;
 
 /// Returns a request to stop that Ctrl-C or SIGTERM makes.
 ///
@@ -32,6 +33,7 @@ pub fn stop_on_interrupt() -> Cancel {
             wait().await;
             flag.cancel();
             wait().await;
+            end_all();
             std::process::exit(130);
         });
     });

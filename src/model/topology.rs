@@ -346,11 +346,19 @@ pub enum Content {
         argv: Vec<String>,
         /// The user it runs as.
         run_as: Option<String>,
-        /// The file name the output gets.
+        /// The file name the output gets; the source's name if left out.
         name: Option<String>,
+        /// How long it may run.
+        #[serde(default)]
+        timeout: Option<Period>,
     },
     /// A PVE guest.
     Guest(u32),
+}
+
+/// Tells whether a volume is read as it lies there, without a consistent view made first.
+pub fn is_plain(via: Option<&str>) -> bool {
+    matches!(via, None | Some("raw"))
 }
 
 /// A group of PVE guests.

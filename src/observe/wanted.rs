@@ -51,8 +51,10 @@ pub struct WantedDatastore {
 pub struct WantedSource {
     /// Its name.
     pub name: Name,
-    /// Its paths; empty for what is no file tree.
+    /// Its paths; empty for what has none.
     pub paths: Vec<String>,
+    /// Whether the path is that of a block device or an image.
+    pub is_volume: bool,
     /// Whether other filesystems below are left out.
     pub one_file_system: bool,
 }
@@ -98,7 +100,7 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
             node: name.clone(),
         }),
         sudo: matches!(&node.reach, Reach::Ssh(ssh) if ssh.sudo),
-        users: topology.users.keys().map(ToString::to_string).collect(),
+        users: users(topology, name),
         tools: tools(topology, name),
         paths: paths.into_iter().map(str::to_owned).collect(),
         datastores,
@@ -125,6 +127,19 @@ fn datastores(topology: &Topology, node: &Name) -> Vec<WantedDatastore> {
     found
 }
 
+/// Returns the service users, and those that sources' programs run as.
+fn users(topology: &Topology, node: &Name) -> Vec<String> {
+    let sources = topology.sources.values();
+    let run_as = sources.filter(|source| source.on == *node);
+    let run_as = run_as.filter_map(|source| match &source.content {
+        Content::Command { run_as, .. } => run_as.clone(),
+        _ => None,
+    });
+    let declared = topology.users.keys().map(ToString::to_string);
+    let all: BTreeSet<String> = declared.chain(run_as).collect();
+    all.into_iter().collect()
+}
+
 fn sources(topology: &Topology, node: &Name) -> Vec<WantedSource> {
     let here = topology
         .sources
@@ -137,9 +152,8 @@ fn sources(topology: &Topology, node: &Name) -> Vec<WantedSource> {
                 one_file_system,
                 ..
             } => (paths.clone(), *one_file_system),
-            Content::Volume { .. } | Content::Command { .. } | Content::Guest(_) => {
-                (Vec::new(), false)
-            }
+            Content::Volume { device, .. } => (vec![device.clone()], false),
+            Content::Command { .. } | Content::Guest(_) => (Vec::new(), false),
         };
         WantedSource {
             name: name.clone(),
@@ -148,6 +162,7 @@ fn sources(topology: &Topology, node: &Name) -> Vec<WantedSource> {
                 .filter(|path| path.starts_with('/'))
                 .collect(),
             one_file_system,
+            is_volume: matches!(source.content, Content::Volume { .. }),
         }
     })
     .collect()

@@ -239,6 +239,8 @@ pub enum GateKind {
     Ancestor,
     /// Making a datastore anew, empty, that was there before.
     Recreate,
+    /// A source's program that is new or changed, which runs code on its node.
+    Command,
 }
 
 /// A place where an action's bytes land.
@@ -444,6 +446,7 @@ impl std::fmt::Display for GateKind {
             Self::Nature => "nature",
             Self::Ancestor => "ancestor",
             Self::Recreate => "recreate",
+            Self::Command => "command",
         })
     }
 }

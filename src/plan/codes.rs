@@ -263,6 +263,18 @@ pub const CODES: &[Code] = &[
         "Bring the server back, or unmount it.",
     ),
     code(
+        "BK333",
+        "a volume is no volume",
+        "It is neither a block device nor a regular file, so there is no image to copy.",
+        "Name the device, or use path for a folder.",
+    ),
+    code(
+        "BK334",
+        "a source's program can't be run",
+        "It was not found on the node, the user it runs as is not there, or the login may not become that user.",
+        "Install it, correct the topology, or log in as root.",
+    ),
+    code(
         "BK401",
         "a reading key is missing",
         "Snapshots are sealed for it. apply never makes one silently: on a machine that is thrown away it would be the only one.",
@@ -293,6 +305,12 @@ pub const CODES: &[Code] = &[
         "Restore it first, or allow the new copy with --allow source.NAME:nature.",
     ),
     code(
+        "BK411",
+        "a program would run for the first time",
+        "A source that is a command runs code on its node. The registry there lists what was allowed before, and this command is new or changed.",
+        "Read it, then allow it with --allow source.NAME:command.",
+    ),
+    code(
         "BK420",
         "a drill would bring a reading key to a node that may not hold one",
         "A restore needs the reading key, and whoever breaks into a node that holds it can read everything.",
@@ -321,15 +339,9 @@ pub const CODES: &[Code] = &[
     code("BK503", "containers are not followed", NOT_YET, BY_HAND),
     code(
         "BK504",
-        "block volumes are not carried out",
+        "snapshots of volumes are not carried out",
         NOT_YET,
-        KEEP_OLD,
-    ),
-    code(
-        "BK505",
-        "outputs of commands are not carried out",
-        NOT_YET,
-        KEEP_OLD,
+        "Leave via out to copy the volume as it lies there, best while nothing writes to it, or keep the backup you have for it.",
     ),
     code("BK506", "guests are not carried out", NOT_YET, KEEP_OLD),
     code("BK507", "buckets are not carried out", NOT_YET, KEEP_OLD),

@@ -1,6 +1,7 @@
 //! Copies: which are young enough, and what it takes to make the others.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use crate::model::snapshot::SnapshotHead;
 use crate::model::{Address, Name};
@@ -39,6 +40,7 @@ pub(super) fn protection(world: World<'_>, demand: &Demand<'_>, open: bool) -> P
 /// Plans the copies that sources make themselves.
 pub(super) fn copies(world: World<'_>, demands: &[&Demand<'_>], draft: &mut Draft) {
     let mut changed: BTreeSet<&Name> = BTreeSet::new();
+    let mut told: BTreeSet<Name> = BTreeSet::new();
     for demand in demands {
         let protection = protection(world, demand, true);
         let newest = source::newest(world, demand.source, demand.datastore);
@@ -50,6 +52,7 @@ pub(super) fn copies(world: World<'_>, demands: &[&Demand<'_>], draft: &mut Draf
         }
         incomplete(world, demand, draft);
         if matches!(protection.state, CopyState::Missing | CopyState::Late) {
+            new_program(world, demand.source, &mut told, draft);
             copy(world, demand, &protection, newest, nature.is_some(), draft);
         }
     }
@@ -68,6 +71,29 @@ fn changed_nature(source: &Name, before: &str, now: &str) -> Finding {
     .fix(format!(
         "restore it first, or allow it with --allow source.{source}:nature"
     ))
+}
+
+/// Says, once a source, which program would run that was not allowed before.
+fn new_program(world: World<'_>, name: &Name, told: &mut BTreeSet<Name>, draft: &mut Draft) {
+    let Some((now, before)) = source::new_program(world, name) else {
+        return;
+    };
+    let can_run = draft.obstacle(&Goal::Source(name.clone())).is_none();
+    if !can_run || !told.insert(name.clone()) {
+        return;
+    }
+    let on = world.topology.sources.get(name).map(|source| &source.on);
+    let on = on.map_or("its node", |on| on.as_str());
+    let mut because = vec![format!("it runs on {on}: {now}")];
+    because.extend(before.map(|before| format!("allowed before: {before}")));
+    let message = "its program was not allowed to run there before".to_owned();
+    draft.find(
+        Finding::warning("BK411", Address::new("source", name), message)
+            .because(because)
+            .fix(format!(
+                "if that is what should run, allow it with --allow source.{name}:command"
+            )),
+    );
 }
 
 /// Says that the newest snapshot left something out.
@@ -151,10 +177,20 @@ fn copy(
         path: &place.path,
         reserve: datastore.reserve,
     };
-    let gate = changed.then(|| Gate {
+    let program = source::new_program(world, demand.source);
+    let kind = match (changed, &program) {
+        (true, _) => Some(GateKind::Nature),
+        (false, Some(_)) => Some(GateKind::Command),
+        (false, None) => None,
+    };
+    let gate = kind.map(|kind| Gate {
         address: Address::new("source", demand.source),
-        kind: GateKind::Nature,
+        kind,
     });
+    let mut reason = reason(world, protection);
+    if let Some((now, _)) = &program {
+        let _ = write!(reason, "; runs for the first time: {now}");
+    }
     let step = Step::Copy {
         job: demand.job.clone(),
         source: demand.source.clone(),
@@ -163,7 +199,7 @@ fn copy(
     let after = format!("a copy of {} in {}", demand.source, demand.datastore);
     let proposal = Proposal {
         before: protection.age.map(|age| format!("newest is {age} old")),
-        reason: reason(world, protection),
+        reason,
         needs,
         gives: vec![Goal::Copy {
             source: demand.source.clone(),

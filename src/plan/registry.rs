@@ -8,7 +8,10 @@ use crate::model::topology::Place;
 use crate::model::{Address, Name};
 use crate::plan::change::{Finding, Step};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
-use crate::plan::words;
+use crate::plan::{source, words};
+
+/// The kind of address under which a source's program is listed.
+const PROGRAM_OF: &str = "source";
 
 /// Plans the registry of every node that has something managed.
 pub(super) fn registries(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
@@ -51,6 +54,9 @@ fn registry(
     let mut objects: BTreeMap<Address, String> = BTreeMap::new();
     let mut needs = Vec::new();
     for (address, words) in &before.objects {
+        if address.kind() == PROGRAM_OF {
+            continue;
+        }
         if is_declared(world, node, address) {
             objects.insert(address.clone(), words.clone());
         } else if !is_removed(world, address) {
@@ -78,6 +84,7 @@ fn registry(
         }
     }
     keep_renamed(world, node, &before, &mut objects);
+    programs(world, node, &before, draft, &mut objects);
     let binary = Goal::Binary(node.clone());
     if draft.will(&binary) || !facts.state.binaries.is_empty() {
         objects.insert(
@@ -113,6 +120,34 @@ fn registry(
             format!("lists {words}"),
         )
     });
+}
+
+/// Lists the programs that sources run on a node: those allowed before, and those that a copy
+/// of this plan runs, which is carried out only after a yes.
+fn programs(
+    world: World<'_>,
+    node: &Name,
+    before: &Registry,
+    draft: &Draft,
+    objects: &mut BTreeMap<Address, String>,
+) {
+    let here = world.topology.sources.iter();
+    for (name, source) in here.filter(|(_, source)| source.on == *node) {
+        let address = Address::new(PROGRAM_OF, name);
+        let runs = |datastore: &Name| {
+            draft.will(&Goal::Copy {
+                source: name.clone(),
+                datastore: datastore.clone(),
+            })
+        };
+        let allowed = before.objects.get(&address).cloned();
+        let words = match source::program(source) {
+            Some(now) if world.topology.datastores.keys().any(runs) => Some(now),
+            Some(_) => allowed,
+            None => None,
+        };
+        objects.extend(words.map(|words| (address, words)));
+    }
 }
 
 /// Keeps the old name of a datastore that was renamed until its new one is listed.

@@ -2,7 +2,9 @@
 //!
 //! Each is resolved and named plainly; nothing is planned that would pretend.
 
-use crate::model::topology::{Agent, Content, Datastore, DatastoreKind, Reach, Topology, Work};
+use crate::model::topology::{
+    Agent, Content, Datastore, DatastoreKind, Reach, Topology, Work, is_plain,
+};
 use crate::model::{Address, Name};
 use crate::plan::change::Finding;
 use crate::plan::draft::Draft;
@@ -13,13 +15,25 @@ pub(super) fn source(topology: &Topology, name: &Name) -> Option<String> {
     let Some(source) = topology.sources.get(name) else {
         return Some("groups of guests are not carried out by this version".to_owned());
     };
-    let what = match &source.content {
-        Content::Paths { .. } => return node(topology, &source.on),
-        Content::Volume { .. } => "block volumes",
-        Content::Command { .. } => "outputs of commands",
-        Content::Guest(_) => "guests",
-    };
-    Some(format!("{what} are not carried out by this version"))
+    match content(&source.content) {
+        Some((_, what)) => Some(format!("{what} not carried out by this version")),
+        None => node(topology, &source.on),
+    }
+}
+
+/// Returns the code and the words of what keeps a source's content from being copied.
+fn content(content: &Content) -> Option<(&'static str, &'static str)> {
+    match content {
+        Content::Paths { .. } | Content::Command { .. } => None,
+        Content::Volume { via, .. } => match via.as_deref() {
+            via if is_plain(via) => None,
+            Some("lvm-thin") => Some(("BK504", "volumes via lvm-thin are")),
+            Some("zfs") => Some(("BK504", "volumes via zfs are")),
+            Some("qcow2") => Some(("BK504", "volumes via qcow2 are")),
+            _ => Some(("BK504", "such volumes are")),
+        },
+        Content::Guest(_) => Some(("BK506", "guests are")),
+    }
 }
 
 /// Returns why a datastore is not made or written, if so.
@@ -127,17 +141,16 @@ pub(super) fn report(topology: &Topology, draft: &mut Draft) {
 
 fn sources(topology: &Topology, draft: &mut Draft) {
     for (name, source) in &topology.sources {
-        let (code, what) = match &source.content {
-            Content::Paths { .. } => continue,
-            Content::Volume { .. } => ("BK504", "block volumes are"),
-            Content::Command { .. } => ("BK505", "outputs of commands are"),
-            Content::Guest(_) => ("BK506", "guests are"),
+        let Some((code, what)) = content(&source.content) else {
+            continue;
         };
         let message = format!("{what} not carried out by this version; no copy is planned");
-        draft.find(
-            warning(code, "source", name, &message)
-                .fix("until then, keep the backup you have for it"),
-        );
+        let fix = if code == "BK504" {
+            "leave via out to copy it as it lies there, best while nothing writes to it; or keep the backup you have for it"
+        } else {
+            "until then, keep the backup you have for it"
+        };
+        draft.find(warning(code, "source", name, &message).fix(fix));
     }
     for name in topology.guests.keys() {
         let message = "groups of guests are not carried out by this version; no copy is planned";

@@ -15,7 +15,7 @@ use crate::run::node::{Held, carry_out};
 use crate::run::peer::{Handler, Peer, converse};
 use crate::run::remote_store::RemoteStore;
 use crate::run::serve::keep_secrets_in_memory;
-use crate::run::{Cancel, backup, drill, here};
+use crate::run::{Cancel, backup, command, drill, here};
 
 /// How often the controller is told how far work has come.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -67,9 +67,15 @@ fn teller(peer: &Arc<Peer>) -> impl Fn(Progress) + Send + Sync + use<> {
 pub fn agent() -> Result<(), Fault> {
     keep_secrets_in_memory();
     let (input, output) = here::standard_streams()?;
-    let hang_up = || std::process::exit(1);
+    let hang_up = || exit(1);
     let conversation = converse(input, output, Arc::new(Agent::default()), hang_up)?;
     let ended = conversation.wait();
     // Work that still runs has lost its controller: nothing may be committed for it.
-    std::process::exit(i32::from(ended.is_err()));
+    exit(i32::from(ended.is_err()));
+}
+
+/// Ends this process and every program that it started.
+fn exit(code: i32) -> ! {
+    command::end_all();
+    std::process::exit(code);
 }

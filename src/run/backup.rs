@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +10,15 @@ use crate::engine::crypto::{ReadingKey, WriterKey};
 use crate::engine::env::Env;
 use crate::engine::files::{Excludes, ScanOptions};
 use crate::engine::store::{Call as StoreOp, Counting, Store, Tally};
-use crate::engine::{Access, BackupOptions, Repository};
-use crate::model::topology::Content;
+use crate::engine::{
+    Access, BackupOptions, Repository, backup as engine_backup, backup_image, backup_stream,
+};
+use crate::model::topology::{Content, Source, is_plain};
 use crate::model::{ByteSize, Name};
 use crate::run::Cancel;
+use crate::run::command::{Program, Surroundings};
 use crate::run::fleet::{Fleet, Rights};
-use crate::run::job::{BackupJob, BackupReport, KeyMaterial, Progress};
+use crate::run::job::{BackupJob, BackupReport, KeyMaterial, Progress, Reading};
 use crate::run::message::{Call, Event, Fault, FaultKind, Reply};
 use crate::run::meter::Meter;
 use crate::run::peer::{Handler, Peer};
@@ -46,16 +49,7 @@ pub fn backup(
         .sources
         .get(source)
         .ok_or_else(|| Fault::refused(format!("no source is called {source}")))?;
-    let Content::Paths {
-        paths,
-        exclude,
-        one_file_system,
-    } = &declared.content
-    else {
-        return Err(Fault::refused(format!(
-            "source {source} is no set of paths, and this version copies paths only"
-        )));
-    };
+    let reading = reading(fleet, source, declared)?;
     let key = keys::read(&fleet.topology, &fleet.datastore(datastore)?.key)?;
     let facts = fleet.facts(&declared.on)?;
     let label = fleet.topology.writer_label(&declared.on);
@@ -69,10 +63,7 @@ pub fn backup(
             .machine_id
             .clone()
             .unwrap_or_else(|| facts.hostname.clone()),
-        paths: paths.clone(),
-        exclude: exclude.clone(),
-        one_file_system: *one_file_system,
-        leave_out: datastores_on(fleet, &declared.on),
+        reading,
         expected: facts
             .sources
             .get(source)
@@ -103,6 +94,46 @@ pub fn backup(
     };
     report.store_calls = calls(&store.take());
     Ok(report)
+}
+
+/// Says what is read of a source, or why this version does not read it.
+fn reading(fleet: &Fleet, name: &Name, source: &Source) -> Result<Reading, Fault> {
+    let not_yet = |what: &str| {
+        Fault::refused(format!(
+            "source {name} is {what}, which this version does not copy"
+        ))
+    };
+    Ok(match &source.content {
+        Content::Paths {
+            paths,
+            exclude,
+            one_file_system,
+        } => Reading::Trees {
+            paths: paths.clone(),
+            exclude: exclude.clone(),
+            one_file_system: *one_file_system,
+            leave_out: datastores_on(fleet, &source.on),
+        },
+        Content::Volume { device, via } if is_plain(via.as_deref()) => Reading::Image {
+            path: device.clone(),
+        },
+        Content::Volume { via, .. } => {
+            let via = via.as_deref().unwrap_or_default();
+            return Err(not_yet(&format!("a volume read via {via}")));
+        }
+        Content::Command {
+            argv,
+            run_as,
+            name: file,
+            timeout,
+        } => Reading::Output {
+            argv: argv.clone(),
+            run_as: run_as.clone(),
+            name: file.clone().unwrap_or_else(|| name.to_string()),
+            timeout_seconds: timeout.map(|timeout| timeout.0),
+        },
+        Content::Guest(_) => return Err(not_yet("a guest")),
+    })
 }
 
 /// Returns the folders of all datastores that are served from a node.
@@ -143,24 +174,68 @@ fn copy_with(
         WriterKey::decode(&job.writer.0).map_err(|error| Fault::refused(error.to_string()))?;
     let repository =
         Repository::open(store, Env::system(), access).map_err(|error| Fault::engine(&error))?;
-    let excludes =
-        Excludes::new(&job.exclude).map_err(|error| Fault::refused(error.to_string()))?;
-    let scan = ScanOptions {
-        one_file_system: job.one_file_system,
-        excludes,
-        ..ScanOptions::default()
-    };
-    let paths: Vec<PathBuf> = job.paths.iter().map(PathBuf::from).collect();
     let usual = BackupOptions::new(&job.source, writer.label(), &job.machine);
     let options = BackupOptions {
-        leave_out: job.leave_out.iter().map(PathBuf::from).collect(),
         threads: here::threads().unwrap_or(usual.threads),
         ..usual
     };
     let meter = Meter::new(tell, job.expected);
-    let made = crate::engine::backup(&repository, &paths, scan, &options, &meter, cancel)
-        .map_err(|error| Fault::engine(&error))?;
+    let engine = |error| Fault::engine(&error);
+    let made = match &job.reading {
+        Reading::Trees {
+            paths,
+            exclude,
+            one_file_system,
+            leave_out,
+        } => {
+            let excludes =
+                Excludes::new(exclude).map_err(|error| Fault::refused(error.to_string()))?;
+            let scan = ScanOptions {
+                one_file_system: *one_file_system,
+                excludes,
+                ..ScanOptions::default()
+            };
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            let options = BackupOptions {
+                leave_out: leave_out.iter().map(PathBuf::from).collect(),
+                ..options
+            };
+            engine_backup(&repository, &paths, scan, &options, &meter, cancel).map_err(engine)?
+        }
+        Reading::Image { path } => {
+            backup_image(&repository, Path::new(path), &options, &meter, cancel).map_err(engine)?
+        }
+        Reading::Output {
+            argv,
+            run_as,
+            name,
+            timeout_seconds,
+        } => {
+            let program = Program {
+                argv: argv.iter().map(Into::into).collect(),
+                run_as: run_as.clone(),
+                timeout: timeout_seconds.map(Duration::from_secs),
+                surroundings: Surroundings::Bare,
+            };
+            backup_output(&repository, &program, name, &options, &meter, cancel)?
+        }
+    };
     Ok(report(&made))
+}
+
+/// Makes a snapshot of what a program prints; one that fails leaves no snapshot.
+pub fn backup_output(
+    repository: &Repository,
+    program: &Program,
+    name: &str,
+    options: &BackupOptions,
+    meter: &Meter<'_>,
+    cancel: &Cancel,
+) -> Result<crate::engine::BackupReport, Fault> {
+    let mut running = program.start(cancel)?;
+    let made = backup_stream(repository, &mut running, name, options, meter, cancel);
+    // The engine knows only that the stream broke off.
+    made.map_err(|error| running.failure().unwrap_or_else(|| Fault::engine(&error)))
 }
 
 /// Turns what the engine tells of a backup into a report.
@@ -173,6 +248,7 @@ pub fn report(made: &crate::engine::BackupReport) -> BackupReport {
         new_bytes: made.clear.new_bytes,
         stored_bytes: made.clear.stored_bytes,
         skipped: made.clear.skipped,
+        changed: made.clear.changed,
         problems: losses.take(PROBLEMS_MAX).map(ToString::to_string).collect(),
         store_calls: BTreeMap::new(),
     }
@@ -293,6 +369,9 @@ pub fn words(report: &BackupReport) -> String {
         ByteSize(report.new_bytes),
         ByteSize(report.stored_bytes)
     );
+    if report.changed > 0 {
+        let _ = write!(words, ", {} changed while read", report.changed);
+    }
     if report.skipped > 0 {
         let _ = write!(words, ", {} could not be read", report.skipped);
     }

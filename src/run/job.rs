@@ -25,17 +25,43 @@ pub struct BackupJob {
     pub writer: KeyMaterial,
     /// The identity of the machine that is read.
     pub machine: String,
-    /// The trees to read.
-    pub paths: Vec<String>,
-    /// Globs as in `.gitignore`.
-    pub exclude: Vec<String>,
-    /// Whether other filesystems below are left out.
-    pub one_file_system: bool,
-    /// Folders that are left out wherever they are met: datastores on the same machine.
-    #[serde(default)]
-    pub leave_out: Vec<String>,
+    /// What is read.
+    pub reading: Reading,
     /// How many bytes are expected, if that is known.
     pub expected: Option<u64>,
+}
+
+/// What a backup reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// File trees.
+    Trees {
+        /// The trees.
+        paths: Vec<String>,
+        /// Globs as in `.gitignore`.
+        exclude: Vec<String>,
+        /// Whether other filesystems below are left out.
+        one_file_system: bool,
+        /// Folders that are left out wherever they are met: datastores on the same machine.
+        leave_out: Vec<String>,
+    },
+    /// A block device, or a file that holds an image of one.
+    Image {
+        /// Its path.
+        path: String,
+    },
+    /// What a program prints.
+    Output {
+        /// The program and its arguments.
+        argv: Vec<String>,
+        /// The user it runs as, if not the agent's.
+        run_as: Option<String>,
+        /// The file name that the output gets.
+        name: String,
+        /// How long it may take, in seconds.
+        timeout_seconds: Option<u64>,
+    },
 }
 
 /// What a backup did.
@@ -51,8 +77,10 @@ pub struct BackupReport {
     pub new_bytes: u64,
     /// How many bytes were stored.
     pub stored_bytes: u64,
-    /// How many entries could not be read or changed while they were read.
+    /// How many entries could not be read.
     pub skipped: u64,
+    /// How many files changed while they were read.
+    pub changed: u64,
     /// Some of those, in words.
     pub problems: Vec<String>,
     /// The calls that the datastore was asked, by kind and folder.

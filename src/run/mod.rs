@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod backup;
+pub mod command;
 pub mod drill;
 pub mod fleet;
 pub mod frame;
@@ -30,5 +31,6 @@ pub mod restore;
 pub mod serve;
 pub mod store_call;
 pub mod sync;
+pub mod users;
 
 pub use crate::engine::env::Cancel;

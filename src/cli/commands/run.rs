@@ -51,6 +51,8 @@ pub struct Copied {
     pub stored_bytes: u64,
     /// How many entries could not be read.
     pub skipped: u64,
+    /// How many files changed while they were read.
+    pub changed: u64,
     /// Some of those, in words.
     pub problems: Vec<String>,
     /// The calls that the datastore was asked, by kind and folder.
@@ -230,6 +232,7 @@ impl Piecework<'_> {
                     new_bytes: made.new_bytes,
                     stored_bytes: made.stored_bytes,
                     skipped: made.skipped,
+                    changed: made.changed,
                     problems: made.problems,
                     store_calls: made.store_calls,
                 });

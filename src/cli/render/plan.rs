@@ -149,7 +149,8 @@ fn gates(page: &mut Page<'_>, plan: &Plan, style: &Style) {
 /// Says what a gated action would do to what is there.
 fn gate_words(action: &Action) -> String {
     let node = &action.node;
-    if action.gate.as_ref().map(|gate| gate.kind) == Some(GateKind::Recreate) {
+    let kind = action.gate.as_ref().map(|gate| gate.kind);
+    if kind == Some(GateKind::Recreate) {
         return recreate_words(action);
     }
     match &action.step {
@@ -179,6 +180,9 @@ fn gate_words(action: &Action) -> String {
         Step::MakeRepository { datastore } => format!(
             "make a repository for {datastore} in a folder on {node} that holds something already"
         ),
+        Step::Copy { source, .. } if kind == Some(GateKind::Command) => {
+            format!("copy {source}: {}", escape(&action.reason))
+        }
         Step::Copy {
             source, datastore, ..
         } => format!("copy {source} to {datastore} although it is read from another machine"),

@@ -67,6 +67,7 @@ impl Builder<'_> {
                 argv: texts(node, "command"),
                 run_as: text_prop(first, "as"),
                 name: said::<Name>(node, "name").map(String::from),
+                timeout: parsed(first.prop("timeout")),
             }),
             _ => Some(Content::Guest(first.args().next()?.number()?)),
         }

@@ -314,7 +314,18 @@ const SOURCE: &[Statement] = &[
         "What a program prints; a program and its arguments, never a shell line.",
     )
     .args(&[some("word", Type::Text)])
-    .props(&[prop("as", Type::Text, "the user it runs as")]),
+    .props(&[
+        prop(
+            "as",
+            Type::Text,
+            "the user it runs as, with that user's own group only",
+        ),
+        prop(
+            "timeout",
+            Type::Period,
+            "how long it may run; one that takes longer is ended and has failed",
+        ),
+    ]),
     say("name", "The file name that a command's output gets.").args(&[one("name", Type::Name)]),
     say(
         "guest",

@@ -152,9 +152,10 @@ fn read(
             layout,
         }
         .run(image, writer);
-        let panicked = pool
-            .into_iter()
-            .fold(false, |any, thread| thread.join().is_err() || any);
+        let mut panicked = false;
+        for thread in pool {
+            panicked |= thread.join().is_err();
+        }
         if panicked {
             return Err(EngineError::Panicked);
         }

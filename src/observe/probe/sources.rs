@@ -9,7 +9,7 @@ use crate::observe::records::Records;
 use crate::observe::wanted::{Wanted, WantedSource};
 use crate::transport::shell_assign;
 
-/// `readable NUMBER PATH…` and `size NUMBER OPTION PATH…`.
+/// `readable NUMBER PATH…`, `size NUMBER OPTION PATH…` and `volume NUMBER OPTION PATH`.
 ///
 /// Only digits reach the shell's arithmetic, which some shells evaluate as code.
 const FUNCTION: &str = r#"
@@ -29,6 +29,12 @@ size() {
         done
         echo "$i $t"
     }
+}
+volume() {
+    if ! [ -b "$3" ]; then size "$@"; return; fi
+    d=$(readlink -f "$3") s=
+    read -r s <"/sys/class/block/${d##*/}/size"
+    case $s in ''|*[!0-9]*) echo "$1" ;; *) echo "$1 $((s / 2))" ;; esac
 }
 "#;
 
@@ -57,9 +63,10 @@ pub(super) fn command(wanted: &Wanted, estimate_seconds: Option<u64>) -> String 
         } else {
             "-sk"
         };
+        let tell = if source.is_volume { "volume" } else { "size" };
         writeln!(
             sizes,
-            "{paths}( if {alive}; then size {number} {options} \"$@\"; else echo {number}; fi ) &"
+            "{paths}( if {alive}; then {tell} {number} {options} \"$@\"; else echo {number}; fi ) &"
         )
         .expect("writing to a String never fails");
         jobs += 1;

@@ -124,11 +124,13 @@ impl Scene {
                 WantedSource {
                     name: name("etc"),
                     paths: vec![scene.path("source"), scene.path(odd)],
+                    is_volume: false,
                     one_file_system: true,
                 },
                 WantedSource {
                     name: name("image"),
                     paths: vec![],
+                    is_volume: true,
                     one_file_system: false,
                 },
             ],
@@ -404,7 +406,7 @@ proptest! {
             users: vec!["root".into()],
             paths: vec!["/a".into()],
             datastores: vec![WantedDatastore { name: name("d"), path: "/a".into(), owner: None }],
-            sources: vec![WantedSource { name: name("s"), paths: vec!["/a".into()], one_file_system: false }],
+            sources: vec![WantedSource { name: name("s"), paths: vec!["/a".into()], is_volume: false, one_file_system: false }],
             ..Wanted::default()
         };
         let _ = parse(&answer, &wanted, String::new(), Timestamp(i64::MIN));
