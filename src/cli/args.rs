@@ -1,5 +1,6 @@
 //! The command line as clap reads it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -355,7 +356,7 @@ pub enum Store {
         #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
-    /// Back up paths, or standard input with --stdin-name
+    /// Back up paths, an image, what a program prints, or standard input
     Backup {
         /// The repository's folder
         store: PathBuf,
@@ -367,12 +368,24 @@ pub enum Store {
         /// Stay on the paths' own filesystems
         #[arg(long)]
         one_file_system: bool,
-        /// Back up standard input as a file of this name
-        #[arg(long, value_name = "NAME", conflicts_with = "paths")]
+        /// Back up a block device or an image file, without its zeros
+        #[arg(long, value_name = "PATH", conflicts_with_all = ["paths", "exclude", "one_file_system"])]
+        image: Option<PathBuf>,
+        /// Back up what the program after -- prints; if it fails, nothing is kept
+        #[arg(long, requires = "argv", conflicts_with_all = ["paths", "image"])]
+        command: bool,
+        /// Back up standard input, or with --command its output, as a file of this name
+        ///
+        /// Whether the program that wrote to standard input failed can't be known from its
+        /// output, and half a dump would be kept: --command knows, and keeps nothing then.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["paths", "image"])]
         stdin_name: Option<String>,
         /// The source's name in the repository
         #[arg(long, default_value = "default")]
         source: String,
+        /// The program and its arguments
+        #[arg(last = true, requires = "command", value_name = "PROGRAM")]
+        argv: Vec<OsString>,
         #[command(flatten)]
         #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,

@@ -9,6 +9,7 @@ mod plan_cases;
 mod plan_laws;
 mod reader;
 mod schemas;
+mod sources;
 mod ssh_threads;
 mod ssh_transport;
 mod ssh_trust;

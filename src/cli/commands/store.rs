@@ -1,16 +1,17 @@
 //! `bkpctl store`: the engine on a folder, without a topology.
 
 mod key;
+mod backup;
 mod ls;
 mod open;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
 
+use self::backup::What;
 use self::open::{Secret, create, open_store, reader, secret};
 use crate::apply::outcome::{Ended, Observer};
 use crate::cli::args::Store as Verb;
@@ -22,17 +23,15 @@ use crate::cli::render::text::count;
 use crate::cli::signal;
 use crate::engine::crypto::CryptoError;
 use crate::engine::env::Env;
-use crate::engine::files::{Excludes, ScanOptions};
 use crate::engine::{
-    Access, BackupOptions, EngineError, Level, Repository, Selection, Snapshot,
-    backup as engine_backup, backup_stream, verify as engine_verify,
+    Access, EngineError, Level, Repository, Selection, Snapshot, verify as engine_verify,
 };
 use crate::model::{ByteSize, Timestamp};
+use crate::run::Cancel;
 use crate::run::job::Progress;
 use crate::run::message::{Fault, FaultKind};
 use crate::run::meter::Meter;
 use crate::run::restore::restore_snapshot;
-use crate::run::{Cancel, backup as run_backup, here};
 
 /// Does what the verb says.
 pub fn run(context: &Context, verb: &Verb) -> Outcome {
@@ -50,18 +49,30 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
             paths,
             exclude,
             one_file_system,
+            image,
+            command,
             stdin_name,
             source,
+            argv,
             secret: args,
         } => {
-            let what = What {
-                paths,
-                exclude,
-                one_file_system: *one_file_system,
-                stdin_name: stdin_name.as_deref(),
-                source,
+            let what = match (image, command, stdin_name.as_deref()) {
+                (Some(path), ..) => What::Image(path),
+                (None, true, name) => What::Output { argv, name },
+                (None, false, Some(name)) => What::Stdin { name },
+                (None, false, None) => What::Trees {
+                    paths,
+                    exclude,
+                    one_file_system: *one_file_system,
+                },
             };
-            backup(context, store, &what, &secret(args, false)?, args.json)
+            backup::run(
+                context,
+                (store, &secret(args, false)?),
+                source,
+                &what,
+                args.json,
+            )
         }
         Verb::Restore {
             store,
@@ -172,75 +183,6 @@ fn shown<T>(
             Err(failure(fault))
         }
     }
-}
-
-/// What is backed up.
-struct What<'a> {
-    paths: &'a [PathBuf],
-    exclude: &'a [String],
-    one_file_system: bool,
-    stdin_name: Option<&'a str>,
-    source: &'a str,
-}
-
-fn backup(context: &Context, store: &Path, what: &What<'_>, key: &Secret, json: bool) -> Outcome {
-    if what.paths.is_empty() && what.stdin_name.is_none() {
-        return Err(Failure::new("nothing to back up was named")
-            .help("bkpctl store backup STORE PATH…, or --stdin-name NAME"));
-    }
-    let repository = reader(store, key)?;
-    let own = std::path::absolute(store)
-        .map_err(|e| Failure::new(format!("failed to find the current folder: {e}")))?;
-    let usual = BackupOptions::new(what.source, what.source, &here::machine_id());
-    let options = BackupOptions {
-        leave_out: vec![own],
-        threads: here::threads().unwrap_or(usual.threads),
-        ..usual
-    };
-    let report = shown(
-        context,
-        (store, what.source),
-        run_backup::words,
-        |tell, cancel| {
-            let meter = Meter::new(tell, None);
-            let made = if let Some(name) = what.stdin_name {
-                let mut input: Box<dyn Read> = Box::new(std::io::stdin());
-                backup_stream(&repository, &mut *input, name, &options, &meter, cancel)
-            } else {
-                let paths: Vec<PathBuf> = what
-                    .paths
-                    .iter()
-                    .map(std::path::absolute)
-                    .collect::<Result<_, _>>()
-                    .map_err(|e| Fault::io("find the current folder", &e))?;
-                let excludes = Excludes::new(what.exclude)
-                    .map_err(|error| Fault::refused(error.to_string()))?;
-                let one_file_system = what.one_file_system;
-                let scan = ScanOptions {
-                    one_file_system,
-                    excludes,
-                    ..ScanOptions::default()
-                };
-                engine_backup(&repository, &paths, scan, &options, &meter, cancel)
-            };
-            made.map(|made| run_backup::report(&made))
-                .map_err(|error| Fault::engine(&error))
-        },
-    )?;
-    if json {
-        context.print_json(&report)?;
-    }
-    for problem in &report.problems {
-        context.warn(problem);
-    }
-    if report.skipped > 0 {
-        return Err(Failure::new(format!(
-            "the snapshot is there and is not complete: {} could not be read, see above",
-            report.skipped
-        ))
-        .exit(Exit::Partial));
-    }
-    Ok(Exit::Ok)
 }
 
 fn restore(
