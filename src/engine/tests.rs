@@ -13,3 +13,4 @@ mod segments;
 mod support;
 mod vectors;
 mod versions;
+mod trees;
