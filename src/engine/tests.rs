@@ -11,6 +11,6 @@ mod restore_in_place;
 mod round_trip;
 mod segments;
 mod support;
+mod trees;
 mod vectors;
 mod versions;
-mod trees;

@@ -1,7 +1,7 @@
 //! `bkpctl store`: the engine on a folder, without a topology.
 
-mod key;
 mod backup;
+mod key;
 mod ls;
 mod open;
 
