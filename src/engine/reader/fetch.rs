@@ -168,7 +168,8 @@ fn runs(places: &[(Place, PackInfo)]) -> Vec<Range<usize>> {
             let (first, run_pack) = &places[run.start];
             let (last, _) = &places[run.end - 1];
             let near = u64::from(place.offset) <= end_of(last) + GAP_BYTES_MAX;
-            let fits = end_of(place) - u64::from(first.offset) <= READ_BYTES_MAX;
+            // A pack's places are sorted, but the next pack's may begin further to the front.
+            let fits = end_of(place) <= u64::from(first.offset) + READ_BYTES_MAX;
             if run_pack.hash == pack.hash && near && fits {
                 run.end = at + 1;
                 continue;
@@ -202,13 +203,14 @@ mod tests {
         };
         let mega = 1 << 20;
         type Case = (Vec<(Place, PackInfo)>, Vec<Range<usize>>);
-        let cases: [Case; 5] = [
+        let cases: [Case; 6] = [
             (vec![], vec![]),
             (vec![place(0, 9, 20 * mega)], vec![0..1]),
             (
                 vec![place(0, 0, 10), place(0, 10, 10), place(1, 20, 10)],
                 vec![0..2, 2..3],
             ),
+            (vec![place(0, 500, 10), place(1, 0, 10)], vec![0..1, 1..2]),
             (
                 vec![place(0, 0, 10), place(0, 70_000, 10)],
                 vec![0..1, 1..2],
