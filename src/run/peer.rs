@@ -342,3 +342,57 @@ impl Peer {
         write_frame(&mut *writer, head, body).map_err(|error| Fault::lost(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Starts a conversation with an end that says these bytes first.
+    fn greet(said: &[u8]) -> Result<(), Fault> {
+        let (here, mut there) = UnixStream::pair().expect("a pair");
+        there.write_all(said).expect("written");
+        there
+            .shutdown(std::net::Shutdown::Write)
+            .expect("the end of what it says");
+        let writer = here.try_clone().expect("a second handle");
+        converse(here, writer, Arc::new(OnlyAsks), || {}).map(drop)
+    }
+
+    fn hello(protocol: u32, more: &str) -> Vec<u8> {
+        let head =
+            format!("{{\"hello\":{{\"protocol\":{protocol},\"version\":\"9\\u001b[31m\"{more}}}}}");
+        let mut bytes = (head.len() as u32).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(head.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn ends_one_version_apart_understand_each_other() {
+        for protocol in [PROTOCOL - 1, PROTOCOL, PROTOCOL + 1] {
+            assert_eq!(greet(&hello(protocol, "")), Ok(()), "{protocol}");
+        }
+        assert_eq!(greet(&hello(PROTOCOL, ",\"more\":[1]")), Ok(()));
+    }
+
+    #[test]
+    fn a_far_version_is_refused_with_both_numbers_and_what_to_do() {
+        for protocol in [PROTOCOL + 2, u32::MAX] {
+            let fault = greet(&hello(protocol, "")).expect_err("it is far");
+            assert_eq!(fault.kind, super::super::message::FaultKind::Refused);
+            for part in [&protocol.to_string(), &PROTOCOL.to_string(), "bkpctl apply"] {
+                assert!(fault.message.contains(part), "{}", fault.message);
+            }
+            assert!(!fault.message.contains('\u{1b}'), "{}", fault.message);
+        }
+    }
+
+    #[test]
+    fn what_is_no_greeting_is_an_error_and_no_panic() {
+        for said in [&b""[..], b"Permission denied\n", &[0; 8], &[0xff; 64]] {
+            assert!(greet(said).is_err(), "{said:?}");
+        }
+    }
+}
