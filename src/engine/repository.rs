@@ -123,6 +123,7 @@ impl Repository {
         env: &Env,
         options: &CreateOptions,
     ) -> Result<Marker, EngineError> {
+        clear_earlier_attempt(store)?;
         let id: [u8; 16] = env.random().map_err(CryptoError::Entropy)?;
         for slot in &options.slots {
             store.put(&slot.name()?, &slot.encode())?;
@@ -149,6 +150,7 @@ impl Repository {
     ) -> Result<Marker, EngineError> {
         let old = Marker::read(like)?;
         old.check(Deed::Write)?;
+        clear_earlier_attempt(store)?;
         for file in like.list(Folder::Keys)? {
             store.put(&file.name, &like.get(&file.name)?)?;
         }
@@ -321,6 +323,22 @@ impl Marker {
         store.put(&StoreName::marker(), &bytes)?;
         Ok(())
     }
+}
+
+/// Removes what an attempt to make a repository left that ended before its marker: slots of a
+/// key that is gone, and a marker's copy.
+fn clear_earlier_attempt(store: &dyn Store) -> Result<(), EngineError> {
+    match store.size(&StoreName::marker()) {
+        Err(error) if error.is_not_found() => {}
+        // It is a repository, and putting another marker will be refused.
+        found => return Ok(found.map(|_| ())?),
+    }
+    for folder in [Folder::Keys, Folder::Recovery] {
+        for file in store.list(folder)? {
+            store.remove(&file.name)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn load_index(

@@ -3,7 +3,7 @@
 use super::crypto::{ArgonCost, CryptoError, PassphraseSlot, ReadingKey};
 use super::error::EngineError;
 use super::features::Deed;
-use super::repository::Repository;
+use super::repository::{Marker, Repository};
 use super::store::{Folder, Listed, Store, StoreName};
 
 /// The largest slot, in bytes.
@@ -57,18 +57,25 @@ fn read(store: &dyn Store, name: &StoreName, size: u64) -> Result<PassphraseSlot
     }
 }
 
-/// Tries a passphrase on every slot of a store; returns the key and the slot that held it.
+/// Tries a passphrase on every slot of a repository; returns the key and the slot that held it.
 pub fn unlock(
     store: &dyn Store,
     passphrase: &[u8],
 ) -> Result<(ReadingKey, StoreName), EngineError> {
+    let domain = Marker::read(store)?.domain;
     let mut last = EngineError::NoSlot;
     for Listed { name, size } in store.list(Folder::Keys)? {
         if !name.file_name().starts_with(PREFIX) {
             continue;
         }
-        let opened = read(store, &name, size).and_then(|slot| Ok(slot.unwrap_with(passphrase)?));
-        match opened {
+        let slot = read(store, &name, size);
+        if slot
+            .as_ref()
+            .is_ok_and(|slot| slot.domain().to_string() != domain)
+        {
+            continue;
+        }
+        match slot.and_then(|slot| Ok(slot.unwrap_with(passphrase)?)) {
             Ok(key) => return Ok((key, name)),
             // A damaged slot must not hide that another one refused the passphrase.
             Err(error) if !matches!(last, EngineError::Crypto(CryptoError::WrongPassphrase)) => {
@@ -227,6 +234,32 @@ mod tests {
         }
         let removed = repository.revoke_slot("00", false).expect("others open");
         assert_eq!(removed, damaged);
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_left_does_not_mislead_a_passphrase() {
+        let env = fixed::env(3);
+        let store = Memory::new(env.clock.clone());
+        let keys = [[1; 32], [2; 32]].map(|seed| ReadingKey::from_seed(&seed));
+        let slot = |key| PassphraseSlot::wrap(&env, key, b"same", ArgonCost::LEAST);
+        let options = keys.each_ref().map(|key| CreateOptions {
+            slots: vec![slot(key).expect("a slot")],
+            ..CreateOptions::for_key("here", key)
+        });
+        // The first attempt ends before its marker.
+        let left = &options[0].slots[0];
+        let name = left.name().expect("a name");
+        store.put(&name, &left.encode()).expect("put");
+        Repository::create(&store, &env, &options[1]).expect("created");
+        let (key, _) = unlock(&store, b"same").expect("it opens");
+        assert_eq!(key.domain(), keys[1].domain());
+        assert_eq!(slots(&store).expect("a listing").len(), 1);
+        let again = Repository::create(&store, &env, &options[0]);
+        assert!(again.is_err());
+        assert_eq!(
+            unlock(&store, b"same").expect("it opens").0.domain(),
+            keys[1].domain()
+        );
     }
 
     #[test]

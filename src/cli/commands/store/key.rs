@@ -21,7 +21,7 @@ use crate::model::ByteSize;
 
 const NEW_PASSPHRASE: &str = "BKPCTL_NEW_PASSPHRASE";
 /// What revoking cannot do.
-const KEPT: &str = "whoever opened the repository with it may have kept the key, which stays the same; only a repository with a new key shuts them out";
+const KEPT: &str = "whoever opened the repository with it may have kept the key, which stays the same; only a repository with a new key shuts them out; copies of the repository have slots of their own";
 
 /// Does what the verb says.
 pub(super) fn run(context: &Context, verb: &Verb) -> Outcome {
