@@ -26,6 +26,8 @@ pub mod apply;
 pub mod cli;
 pub mod config;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod model;
 pub mod observe;
 pub mod plan;

@@ -44,6 +44,7 @@ pub use self::error::EngineError;
 pub use self::features::Deed;
 pub use self::forget::{Dated, DatedSnapshots, dated_snapshots, forget};
 pub use self::progress::{Event, Observer, Silent};
+pub(crate) use self::repository::condemned;
 pub use self::repository::{Access, CreateOptions, Marker, Repository, Snapshot, Snapshots};
 pub use self::restore::{RestoreOptions, RestoreReport, restore, restore_over};
 pub use self::slots::{Slot, slots, unlock};

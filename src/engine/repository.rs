@@ -358,7 +358,7 @@ pub(super) fn scan_pack(store: &dyn Store, name: &StoreName) -> Result<PackEntri
 }
 
 /// Reads which packs are condemned.
-pub(super) fn condemned(store: &dyn Store) -> Result<HashSet<[u8; 32]>, EngineError> {
+pub(crate) fn condemned(store: &dyn Store) -> Result<HashSet<[u8; 32]>, EngineError> {
     let mut packs = HashSet::new();
     for Listed { name, .. } in store.list(Folder::Gc)? {
         let bytes = match store.get(&name) {

@@ -33,7 +33,7 @@ const WORKERS: usize = 4;
 /// A frame's head.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Head {
+pub(crate) enum Head {
     Hello {
         protocol: u32,
         version: String,
