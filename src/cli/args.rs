@@ -368,6 +368,15 @@ pub enum Store {
         /// Stay on the paths' own filesystems
         #[arg(long)]
         one_file_system: bool,
+        /// Leave out what is in folders with a CACHEDIR.TAG
+        #[arg(long)]
+        skip_caches: bool,
+        /// Read every file, also those that have not changed
+        #[arg(long)]
+        read_all: bool,
+        /// How large packs get, in MiB
+        #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+        pack_size: u32,
         /// Back up a block device or an image file, without its zeros
         #[arg(long, value_name = "PATH", conflicts_with_all = ["paths", "exclude", "one_file_system"])]
         image: Option<PathBuf>,

@@ -37,7 +37,10 @@ pub mod tree;
 mod verify;
 mod writer;
 
-pub use self::backup::{BackupOptions, BackupReport, backup, backup_image, backup_stream};
+pub use self::backup::{
+    BackupOptions, BackupReport, BackupStats, CacheOptions, StageTimes, backup, backup_image,
+    backup_stream,
+};
 pub use self::collect::{CollectOptions, CollectReport, collect};
 pub use self::compare::{CompareOptions, Differences, compare};
 pub use self::error::EngineError;

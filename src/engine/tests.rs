@@ -7,6 +7,7 @@ mod faults;
 mod forge;
 mod hostile;
 mod images;
+mod incremental;
 mod restore_in_place;
 mod round_trip;
 mod segments;

@@ -7,13 +7,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::backup::{Stage, Stages, waiting};
 use super::chunk::ChunkSizes;
 use super::compress::Codec;
 use super::crypto::{Cipher, CryptoError, SealedSession, SessionKey, TAG_BYTES, WriterKey};
 use super::error::EngineError;
 use super::features::Deed;
-use super::hex;
 use super::index::{self, Index, Marks, PackEntries, PackInfo, Place};
 use super::manifest::{Clear, Manifest, Sealed, codec};
 use super::pack::{
@@ -29,6 +30,18 @@ const UNINDEXED_MAX: usize = 64;
 /// After how many packs an index segment is put, so that an interruption loses little.
 const SEGMENT_PACKS: usize = 16;
 
+/// Says how large packs get, and how much an interruption may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packing {
+    /// The size that packs aim at, in bytes.
+    pub(super) pack_bytes: usize,
+    /// After how long what was collected is put, in a smaller pack if need be.
+    pub(super) checkpoint_every: Duration,
+}
+
+/// A checkpoint puts no pack that is smaller than this part of a full one.
+const CHECKPOINT_PART: usize = 16;
+
 /// Writes blobs into packs of one session.
 pub(super) struct Writer<'a> {
     store: &'a dyn Store,
@@ -38,7 +51,7 @@ pub(super) struct Writer<'a> {
     session: SessionKey,
     sealed: SealedSession,
     cipher: Cipher,
-    pack_bytes: usize,
+    packing: Packing,
     index: Index,
     claimed: Mutex<HashSet<[u8; 32]>>,
     /// The positions of the index that this session builds on.
@@ -52,11 +65,15 @@ pub(super) struct Writer<'a> {
     unindexed: Mutex<Vec<PackEntries>>,
     /// How many index segments there are.
     segments: AtomicUsize,
+    /// When the last index segment was put: what came before it is found again.
+    checkpoint: Mutex<Instant>,
     is_open: bool,
     /// Plain bytes of file data that were new.
     pub(super) new_bytes: AtomicU64,
     /// Bytes of packs that were put.
     pub(super) stored_bytes: AtomicU64,
+    /// Where the time goes.
+    pub(super) stages: Arc<Stages>,
 }
 
 impl<'a> Writer<'a> {
@@ -64,7 +81,7 @@ impl<'a> Writer<'a> {
     pub(super) fn open(
         repository: &'a Repository,
         key: WriterKey,
-        pack_bytes: usize,
+        packing: Packing,
         observer: &'a dyn Observer,
     ) -> Result<Self, EngineError> {
         repository.marker.check(Deed::Write)?;
@@ -80,19 +97,21 @@ impl<'a> Writer<'a> {
             session,
             sealed,
             cipher: Cipher::for_this_machine(),
-            pack_bytes,
+            packing,
             index: Index::new(),
             claimed: Mutex::default(),
             reused: Marks::default(),
-            data: Mutex::new(PackBuilder::in_buffer(pack_buffer(pack_bytes))),
-            meta: Mutex::new(PackBuilder::in_buffer(pack_buffer(pack_bytes))),
+            data: Mutex::new(PackBuilder::in_buffer(pack_buffer(packing.pack_bytes))),
+            meta: Mutex::new(PackBuilder::in_buffer(pack_buffer(packing.pack_bytes))),
             putting: Mutex::default(),
             spare: Mutex::default(),
             unindexed: Mutex::default(),
             segments: AtomicUsize::new(0),
+            checkpoint: Mutex::new(Instant::now()),
             is_open: true,
             new_bytes: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
+            stages: Arc::default(),
         };
         writer.read_index()?;
         Ok(writer)
@@ -192,17 +211,19 @@ impl<'a> Writer<'a> {
 
     fn push(&self, blob: &SealedBlob) -> Result<(), EngineError> {
         let is_data = blob.header.kind == BlobKind::Chunk;
-        let mut builder = lock(self.builder(is_data));
+        let mut builder = waiting(|| lock(self.builder(is_data)));
         let session = blob.header.cipher.map(|_| &self.sealed);
         builder.push(&blob.header, &blob.payload, session);
-        if builder.len() < self.pack_bytes {
+        let is_full = builder.len() >= self.packing.pack_bytes;
+        let is_due = is_data && self.is_checkpoint_due(builder.len());
+        if !is_full && !is_due {
             return Ok(());
         }
         // Whoever fills the next pack before this one is stored waits here, which bounds memory.
-        let turn = lock(&self.putting);
+        let turn = waiting(|| lock(&self.putting));
         let spare = std::mem::take(&mut *lock(&self.spare));
-        let next = PackBuilder::in_buffer(if spare.capacity() < self.pack_bytes {
-            pack_buffer(self.pack_bytes)
+        let next = PackBuilder::in_buffer(if spare.capacity() < self.packing.pack_bytes {
+            pack_buffer(self.packing.pack_bytes)
         } else {
             spare
         });
@@ -211,6 +232,17 @@ impl<'a> Writer<'a> {
         self.put_pack(full, is_data)?;
         drop(turn);
         Ok(())
+    }
+
+    /// Tells whether a pack of this size is put because the last checkpoint is long ago.
+    ///
+    /// A little data is left for the next one, so that a slow source does not make many packs.
+    fn is_checkpoint_due(&self, len: usize) -> bool {
+        len >= self.packing.pack_bytes / CHECKPOINT_PART && self.is_segment_due()
+    }
+
+    fn is_segment_due(&self) -> bool {
+        lock(&self.checkpoint).elapsed() >= self.packing.checkpoint_every
     }
 
     fn builder(&self, is_data: bool) -> &Mutex<PackBuilder> {
@@ -232,7 +264,7 @@ impl<'a> Writer<'a> {
         let segment = {
             let mut unindexed = lock(&self.unindexed);
             unindexed.push(entries);
-            let due = unindexed.len() >= SEGMENT_PACKS;
+            let due = unindexed.len() >= SEGMENT_PACKS || self.is_segment_due();
             due.then(|| std::mem::take(&mut *unindexed))
         };
         self.put_segment(&segment.unwrap_or_default())
@@ -257,11 +289,17 @@ impl<'a> Writer<'a> {
             self.put_counted(&name, &bytes)?;
             self.segments.fetch_add(1, Ordering::Relaxed);
         }
+        if !packs.is_empty() {
+            *lock(&self.checkpoint) = Instant::now();
+        }
         Ok(())
     }
 
     fn put_counted(&self, name: &StoreName, bytes: &[u8]) -> Result<(), EngineError> {
-        if self.store.put(name, bytes)? == Put::Stored {
+        let put = self
+            .stages
+            .time(Stage::Store, || self.store.put(name, bytes))?;
+        if put == Put::Stored {
             let len = bytes.len() as u64;
             self.stored_bytes.fetch_add(len, Ordering::Relaxed);
             self.observer.event(Event::Stored { bytes: len });
@@ -361,9 +399,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Returns a new snapshot's id.
-    pub(super) fn snapshot_id(repository: &Repository) -> Result<String, EngineError> {
-        let id: [u8; 16] = repository.env.random().map_err(CryptoError::Entropy)?;
-        Ok(hex::encode(&id))
+    pub(super) fn snapshot_id(repository: &Repository) -> Result<[u8; 16], EngineError> {
+        Ok(repository.env.random().map_err(CryptoError::Entropy)?)
     }
 }
 

@@ -11,7 +11,8 @@ use crate::engine::env::Env;
 use crate::engine::files::{Excludes, ScanOptions};
 use crate::engine::store::{Call as StoreOp, Counting, Store, Tally};
 use crate::engine::{
-    Access, BackupOptions, Repository, backup as engine_backup, backup_image, backup_stream,
+    Access, BackupOptions, CacheOptions, Repository, StageTimes, backup as engine_backup,
+    backup_image, backup_stream,
 };
 use crate::model::topology::{Content, Source, is_plain};
 use crate::model::{ByteSize, Name};
@@ -34,9 +35,10 @@ pub type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 /// Copies a source into a datastore.
 ///
-/// A source on this machine is read by this process, with the reading key at hand, so that
-/// unchanged files are not read again. Elsewhere an agent reads with keys that can write
-/// only, and this process passes its store calls on.
+/// A source on this machine is read by this process, with the reading key at hand. Elsewhere
+/// an agent reads with keys that can write only, and this process passes its store calls on.
+/// Either remembers what it read in our folder on that machine, so that unchanged files are
+/// not read again.
 pub fn backup(
     fleet: &Fleet,
     source: &Name,
@@ -64,6 +66,7 @@ pub fn backup(
             .clone()
             .unwrap_or_else(|| facts.hostname.clone()),
         reading,
+        cache: cache(&facts.state.folder),
         expected: facts
             .sources
             .get(source)
@@ -136,6 +139,11 @@ fn reading(fleet: &Fleet, name: &Name, source: &Source) -> Result<Reading, Fault
     })
 }
 
+/// Returns where a node remembers what was read: in our folder, if it has one.
+fn cache(folder: &str) -> Option<String> {
+    (!folder.is_empty()).then(|| format!("{folder}/cache"))
+}
+
 /// Returns the folders of all datastores that are served from a node.
 ///
 /// A backup that held its own repository would grow with every run.
@@ -177,6 +185,7 @@ fn copy_with(
     let usual = BackupOptions::new(&job.source, writer.label(), &job.machine);
     let options = BackupOptions {
         threads: here::threads().unwrap_or(usual.threads),
+        cache: job.cache.as_ref().map(CacheOptions::new),
         ..usual
     };
     let meter = Meter::new(tell, job.expected);
@@ -247,11 +256,36 @@ pub fn report(made: &crate::engine::BackupReport) -> BackupReport {
         bytes: made.clear.bytes,
         new_bytes: made.clear.new_bytes,
         stored_bytes: made.clear.stored_bytes,
+        ratio: ratio(made.clear.new_bytes, made.clear.stored_bytes),
+        read_bytes: made.stats.read_bytes,
+        unchanged_files: made.stats.unchanged_files,
+        resumed_files: made.stats.resumed_files,
+        stages_ms: stages(&made.stats.times),
         skipped: made.clear.skipped,
         changed: made.clear.changed,
         problems: losses.take(PROBLEMS_MAX).map(ToString::to_string).collect(),
+        warnings: made.warnings.clone(),
         store_calls: BTreeMap::new(),
     }
+}
+
+/// Returns how many times larger the first is, to three digits after the point.
+fn ratio(new: u64, stored: u64) -> Option<f64> {
+    let ratio = (new as f64 / stored as f64 * 1000.0).round() / 1000.0;
+    (new > 0 && stored > 0).then_some(ratio)
+}
+
+fn stages(times: &StageTimes) -> BTreeMap<String, u64> {
+    let stages = [
+        ("walk", times.walk),
+        ("read", times.read),
+        ("seal", times.seal),
+        ("store", times.store),
+        ("commit", times.commit),
+    ];
+    stages
+        .map(|(stage, time)| (stage.to_owned(), time.as_millis() as u64))
+        .into()
 }
 
 /// Answers an agent that reads for us: its store calls go to the datastore.
@@ -363,14 +397,21 @@ fn calls(counts: &BTreeMap<StoreOp, Tally>) -> BTreeMap<String, u64> {
 /// Says in a few words what a backup did.
 pub fn words(report: &BackupReport) -> String {
     let mut words = format!(
-        "{} in {} entries, {} new, {} stored",
+        "{} in {} entries, {} read, {} new, {} stored",
         ByteSize(report.bytes),
         report.files,
+        ByteSize(report.read_bytes),
         ByteSize(report.new_bytes),
         ByteSize(report.stored_bytes)
     );
     if report.changed > 0 {
         let _ = write!(words, ", {} changed while read", report.changed);
+    }
+    if report.resumed_files > 0 {
+        let _ = write!(words, ", {} files resumed", report.resumed_files);
+    }
+    if !report.warnings.is_empty() {
+        words.push_str(", no cache kept");
     }
     if report.skipped > 0 {
         let _ = write!(words, ", {} could not be read", report.skipped);

@@ -84,6 +84,22 @@ pub fn expand_home(path: &str) -> Result<PathBuf, Fault> {
     Ok(PathBuf::from(home).join(rest.trim_start_matches('/')))
 }
 
+/// Returns where whoever runs keeps what can be removed at any time, if anywhere.
+pub fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let ours = |folder: PathBuf| folder.join("bkpctl");
+    if let Some(folder) = absolute("XDG_CACHE_HOME") {
+        return Some(ours(folder));
+    }
+    if effective_uid() == 0 {
+        return Some(ours(PathBuf::from("/var/cache")));
+    }
+    absolute("HOME").map(|home| ours(home.join(".cache")))
+}
+
 /// Returns standard input and output as plain files, without the buffers of the library.
 pub fn standard_streams() -> Result<(fs::File, fs::File), Fault> {
     let failed = |e: rustix::io::Errno| Fault::io("use standard input and output", &e.into());

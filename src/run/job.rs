@@ -27,6 +27,9 @@ pub struct BackupJob {
     pub machine: String,
     /// What is read.
     pub reading: Reading,
+    /// Where to remember what was read, on the machine that is read.
+    #[serde(default)]
+    pub cache: Option<String>,
     /// How many bytes are expected, if that is known.
     pub expected: Option<u64>,
 }
@@ -65,7 +68,7 @@ pub enum Reading {
 }
 
 /// What a backup did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BackupReport {
     /// The snapshot's id in hex.
     pub snapshot: String,
@@ -77,12 +80,30 @@ pub struct BackupReport {
     pub new_bytes: u64,
     /// How many bytes were stored.
     pub stored_bytes: u64,
+    /// How many times larger the new data is than what was stored for it.
+    #[serde(default)]
+    pub ratio: Option<f64>,
+    /// How many bytes of the source were read.
+    #[serde(default)]
+    pub read_bytes: u64,
+    /// How many files were not read, because they had not changed.
+    #[serde(default)]
+    pub unchanged_files: u64,
+    /// How many of those an interrupted backup had read.
+    #[serde(default)]
+    pub resumed_files: u64,
+    /// How many milliseconds each stage took, added up over all threads.
+    #[serde(default)]
+    pub stages_ms: BTreeMap<String, u64>,
     /// How many entries could not be read.
     pub skipped: u64,
     /// How many files changed while they were read.
     pub changed: u64,
     /// Some of those, in words.
     pub problems: Vec<String>,
+    /// What went wrong and costs nothing but time.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The calls that the datastore was asked, by kind and folder.
     #[serde(default)]
     pub store_calls: BTreeMap<String, u64>,

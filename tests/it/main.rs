@@ -13,6 +13,7 @@ mod sources;
 mod ssh_threads;
 mod ssh_transport;
 mod ssh_trust;
+mod store_backup;
 mod store_key;
 mod support;
 mod trouble;

@@ -150,6 +150,41 @@ fn after_a_file_changed_only_its_chunks_travel() {
 }
 
 #[test]
+fn a_node_that_cannot_read_back_reads_no_unchanged_file_again() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    // A file changed this shortly before a backup is read again by the next one.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    two.sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    let run = || {
+        let ran = two.sandbox.run(&["run", "nightly", "--json"]).exits(0);
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).expect("JSON")["copies"][0].take()
+    };
+    let unchanged = run();
+    assert_eq!(unchanged["read_bytes"], 0, "{unchanged}");
+    assert!(
+        unchanged["unchanged_files"].as_u64() > Some(40),
+        "{unchanged}"
+    );
+    two.sandbox.write("data/a/small-00", "one changed line\n");
+    assert_eq!(run()["read_bytes"], 17);
+    // What is kept on the node is lost without harm.
+    fs::remove_dir_all(two.sandbox.join("state-web/two/web/cache")).expect("the cache");
+    let all = run();
+    assert_eq!(all["unchanged_files"], 0, "{all}");
+    assert!(all["new_bytes"].as_u64() < Some(1 << 20), "{all}");
+    let to = two.sandbox.join("back");
+    let to = to.to_str().expect("a path");
+    let restore = [
+        "restore", "--source", "data", "--from", "primary", "--to", to,
+    ];
+    two.sandbox.run(&restore).exits(0);
+    assert_same(&two.sandbox.join("data"), &two.sandbox.join("back"));
+}
+
+#[test]
 fn a_changed_host_key_keeps_a_node_out_and_says_which_key_was_shown() {
     if !runnable() {
         return;

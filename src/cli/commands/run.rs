@@ -49,12 +49,24 @@ pub struct Copied {
     pub new_bytes: u64,
     /// How many bytes were stored.
     pub stored_bytes: u64,
+    /// How many times larger the new data is than what was stored for it.
+    pub ratio: Option<f64>,
+    /// How many bytes of the source were read.
+    pub read_bytes: u64,
+    /// How many files were not read, because they had not changed.
+    pub unchanged_files: u64,
+    /// How many of those an interrupted backup had read.
+    pub resumed_files: u64,
+    /// How many milliseconds each stage took, added up over all threads.
+    pub stages_ms: BTreeMap<String, u64>,
     /// How many entries could not be read.
     pub skipped: u64,
     /// How many files changed while they were read.
     pub changed: u64,
     /// Some of those, in words.
     pub problems: Vec<String>,
+    /// What went wrong and costs nothing but time.
+    pub warnings: Vec<String>,
     /// The calls that the datastore was asked, by kind and folder.
     pub store_calls: BTreeMap<String, u64>,
 }
@@ -231,9 +243,15 @@ impl Piecework<'_> {
                     bytes: made.bytes,
                     new_bytes: made.new_bytes,
                     stored_bytes: made.stored_bytes,
+                    ratio: made.ratio,
+                    read_bytes: made.read_bytes,
+                    unchanged_files: made.unchanged_files,
+                    resumed_files: made.resumed_files,
+                    stages_ms: made.stages_ms,
                     skipped: made.skipped,
                     changed: made.changed,
                     problems: made.problems,
+                    warnings: made.warnings,
                     store_calls: made.store_calls,
                 });
                 incomplete.map_or(Ok(words), Err)

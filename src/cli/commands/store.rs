@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use self::backup::What;
+use self::backup::{How, What};
 use self::open::{Secret, create, open_store, reader, secret};
 use crate::apply::outcome::{Ended, Observer};
 use crate::cli::args::Store as Verb;
@@ -49,6 +49,9 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
             paths,
             exclude,
             one_file_system,
+            skip_caches,
+            read_all,
+            pack_size,
             image,
             command,
             stdin_name,
@@ -64,12 +67,18 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
                     paths,
                     exclude,
                     one_file_system: *one_file_system,
+                    skip_caches: *skip_caches,
                 },
+            };
+            let how = How {
+                source,
+                read_all: *read_all,
+                pack_bytes: *pack_size as usize * (1 << 20),
             };
             backup::run(
                 context,
                 (store, &secret(args, false)?),
-                source,
+                &how,
                 &what,
                 args.json,
             )

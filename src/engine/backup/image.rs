@@ -10,14 +10,15 @@ use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::previous::Previous;
+use super::remembered::Remembered;
+use super::stats::{ReadCounter, Stage};
 use super::tree_writer::TreeWriter;
-use super::{BackupOptions, BackupReport, Counts, Made, container, open_writer};
+use super::{BackupOptions, BackupReport, Counts, Made, Start, container, open_writer};
 use crate::engine::chunk::IMAGE_BLOCK_BYTES;
 use crate::engine::compress::Codec;
 use crate::engine::env::Cancel;
 use crate::engine::error::EngineError;
-use crate::engine::files::{Entry, Extent, Image, Kind, Note, Notes, Owners, Span, What};
+use crate::engine::files::{Extent, Image, Kind, Note, Notes, Owners, Span, What};
 use crate::engine::manifest::codec;
 use crate::engine::pack::BlobKind;
 use crate::engine::progress::{Event, Observer};
@@ -46,18 +47,32 @@ pub fn backup_image(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<BackupReport, EngineError> {
-    let started = repository.env.clock.now_ns();
+    let start = Start::now(repository)?;
+    let observer = &ReadCounter::new(observer);
     let image = Image::open(path)?;
     let writer = open_writer(repository, options, observer)?;
+    let mut remembered = Remembered::open(repository, options, &writer, &start);
     let mut entry = image.entry(&Owners::of_this_machine());
     let mut notes = Notes::default();
     observer.event(Event::Entry {
         path: &entry.path,
         bytes: image.size(),
     });
-    if image.is_file() && keep(repository, options, &mut entry, &writer) {
+    let mut counts = Counts {
+        entries: 2,
+        files: 1,
+        bytes: image.size(),
+        ..Counts::default()
+    };
+    let mut previous = remembered.previous(repository, options);
+    let mut kept = None;
+    if image.is_file() {
+        kept = previous.walk().keep(&mut entry, &writer);
+    }
+    if let Some(origin) = kept {
         let bytes = entry.kind.data_bytes();
         observer.event(Event::Kept { bytes });
+        counts.keep(bytes, origin);
     } else {
         let layout = read(&image, &writer, options.threads, observer, cancel)?;
         entry.kind = Kind::File {
@@ -74,35 +89,24 @@ pub fn backup_image(
         observer.event(Event::Note(&note));
         notes.push(note);
     }
-    let counts = Counts {
-        entries: 2,
-        files: 1,
-        bytes: image.size(),
-        changed: notes.losses(),
-    };
+    counts.changed = notes.losses();
     let mut tree = TreeWriter::new(&writer)?;
-    tree.push(container(started))?;
-    tree.push(entry)?;
+    tree.push(&mut container(start.started))?;
+    tree.push(&mut entry)?;
+    if let (true, Some(cache)) = (image.is_file(), &mut remembered.cache) {
+        cache.push(&entry);
+    }
     let made = Made {
-        started,
+        start,
         roots: tree.finish()?,
         counts,
         notes,
         paths: vec![path.display().to_string()],
+        read_bytes: observer.bytes(),
     };
-    made.commit(repository, writer, options)
-}
-
-/// Takes the data of an unchanged image file over from the previous snapshot, if it can.
-fn keep(
-    repository: &Repository,
-    options: &BackupOptions,
-    entry: &mut Entry,
-    writer: &Writer<'_>,
-) -> bool {
-    let previous = Previous::open(repository, options);
-    let walk = previous.as_ref().and_then(Previous::walk);
-    walk.is_some_and(|mut walk| walk.keep(entry, writer))
+    let mut report = made.commit(repository, writer, options)?;
+    report.warnings = remembered.finish();
+    Ok(report)
 }
 
 /// Is a block that was read.
@@ -205,13 +209,15 @@ impl Reader<'_> {
         let offset = number * BLOCK;
         let len = (self.image.size() - offset).min(BLOCK);
         let bytes = &mut buffer[..len as usize];
-        self.image.read(bytes, offset)?;
+        let stages = &self.writer.stages;
+        stages.time(Stage::Read, || self.image.read(bytes, offset))?;
         self.observer.event(Event::Read { bytes: len });
         let runs = data_runs(bytes, self.hole_min);
         let chunk = if runs.is_empty() {
             None
         } else {
-            Some(self.writer.put(BlobKind::Chunk, bytes, codec)?)
+            let put = || self.writer.put(BlobKind::Chunk, bytes, codec);
+            Some(stages.time(Stage::Seal, put)?)
         };
         Ok(Block {
             number,

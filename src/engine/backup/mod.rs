@@ -4,18 +4,26 @@
 //! amount of data under way is bounded. Entries wait in order until the ids of their chunks
 //! are known and then go into the tree.
 
+mod cache;
 mod image;
 mod pipeline;
 mod previous;
+mod remembered;
+mod stats;
 mod tree_writer;
 mod walk;
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 pub use self::image::backup_image;
 use self::pipeline::Pipeline;
+use self::previous::Origin;
+use self::remembered::Remembered;
+use self::stats::ReadCounter;
 use self::tree_writer::TreeWriter;
 use super::env::Cancel;
 use super::error::EngineError;
@@ -26,7 +34,10 @@ use super::manifest::{Clear, Sealed};
 use super::progress::{Event, Observer};
 use super::repository::Repository;
 use super::store::{Folder, Receipt, StoreName};
-use super::writer::Writer;
+use super::writer::{Packing, Writer};
+
+pub use self::stats::{BackupStats, StageTimes};
+pub(super) use self::stats::{Stage, Stages, waiting};
 
 /// How many notes a manifest lists in full.
 const NOTES_MAX: usize = 1000;
@@ -49,6 +60,10 @@ pub struct BackupOptions {
     pub threads: usize,
     /// Whether all files are read, even where the previous snapshot says they are unchanged.
     pub read_all: bool,
+    /// After how long what was read is stored, so that an interruption costs no more.
+    pub checkpoint_every: Duration,
+    /// Where what was read is remembered, if anywhere.
+    pub cache: Option<CacheOptions>,
     /// Directories of the repository itself: they are left out wherever the walk meets them.
     pub leave_out: Vec<PathBuf>,
 }
@@ -63,7 +78,28 @@ impl BackupOptions {
             pack_bytes: 64 << 20,
             threads: std::thread::available_parallelism().map_or(2, usize::from) + 1,
             read_all: false,
+            checkpoint_every: Duration::from_mins(1),
+            cache: None,
             leave_out: Vec::new(),
+        }
+    }
+}
+
+/// Says where a backup remembers what it read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// The folder, which is made if it is not there; it may be removed at any time.
+    pub folder: PathBuf,
+    /// How large the file of one source may get, in bytes.
+    pub bytes_max: u64,
+}
+
+impl CacheOptions {
+    /// Returns the usual options for a folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            bytes_max: 4 << 30,
         }
     }
 }
@@ -79,6 +115,10 @@ pub struct BackupReport {
     pub receipt: Receipt,
     /// What was noted about single paths.
     pub notes: Notes,
+    /// What was read, and where the time went.
+    pub stats: BackupStats,
+    /// What went wrong and costs nothing but time.
+    pub warnings: Vec<String>,
 }
 
 /// Counts what goes into a snapshot.
@@ -88,6 +128,22 @@ struct Counts {
     files: u64,
     bytes: u64,
     changed: u64,
+    unchanged_files: u64,
+    unchanged_bytes: u64,
+    resumed_files: u64,
+    resumed_bytes: u64,
+}
+
+impl Counts {
+    /// Counts a file that was not read, and its data.
+    fn keep(&mut self, bytes: u64, origin: Origin) {
+        self.unchanged_files += 1;
+        self.unchanged_bytes += bytes;
+        if origin == Origin::Interrupted {
+            self.resumed_files += 1;
+            self.resumed_bytes += bytes;
+        }
+    }
 }
 
 /// Makes a snapshot of one or several absolute paths.
@@ -103,26 +159,53 @@ pub fn backup(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<BackupReport, EngineError> {
-    let started = repository.env.clock.now_ns();
+    let start = Start::now(repository)?;
+    let observer = &ReadCounter::new(observer);
     let scan = Scan::new(paths, Owners::of_this_machine(), scan)?
         .leaving_out(&options.leave_out, paths)?;
     let writer = open_writer(repository, options, observer)?;
-    let previous = previous::Previous::open(repository, options);
+    let mut remembered = Remembered::open(repository, options, &writer, &start);
+    let scan = match &options.cache {
+        Some(cache) => scan.leaving_out_cache(&cache.folder),
+        None => scan,
+    };
+    let previous = remembered.previous(repository, options);
     let texts = paths
         .iter()
         .map(|path| path.display().to_string())
         .collect();
+    let cache = remembered.cache.as_mut();
     let (roots, counts, notes) = with_pipeline(&writer, options, cancel, |pipeline| {
-        walk::Walk::new(&writer, pipeline, previous, observer, cancel)?.run(scan)
+        let walk = walk::Walk::new(&writer, pipeline, previous, cache, observer, cancel)?;
+        writer.stages.time(Stage::Walk, || walk.run(scan))
     })?;
     let made = Made {
-        started,
+        start,
         roots,
         counts,
         notes,
         paths: texts,
+        read_bytes: observer.bytes(),
     };
-    made.commit(repository, writer, options)
+    let mut report = made.commit(repository, writer, options)?;
+    report.warnings = remembered.finish();
+    Ok(report)
+}
+
+/// Is when a backup began and what its snapshot will be called.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    started: i64,
+    snapshot: [u8; 16],
+}
+
+impl Start {
+    fn now(repository: &Repository) -> Result<Self, EngineError> {
+        Ok(Self {
+            started: repository.env.clock.now_ns(),
+            snapshot: Writer::snapshot_id(repository)?,
+        })
+    }
 }
 
 /// Makes a snapshot of a stream, as one file called `file_name`.
@@ -134,7 +217,8 @@ pub fn backup_stream(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<BackupReport, EngineError> {
-    let started = repository.env.clock.now_ns();
+    let start = Start::now(repository)?;
+    let observer = &ReadCounter::new(observer);
     let path = RelPath::new(file_name)
         .ok()
         .filter(|path| path.components().count() == 1)
@@ -142,13 +226,14 @@ pub fn backup_stream(
     let writer = open_writer(repository, options, observer)?;
     let (roots, counts, notes) = with_pipeline(&writer, options, cancel, |pipeline| {
         let mut tree = TreeWriter::new(&writer)?;
-        tree.push(container(started))?;
-        let pieces = pipeline.read_all(stream, observer, cancel)?;
+        tree.push(&mut container(start.started))?;
+        let read = || pipeline.read_all(stream, observer, cancel);
+        let pieces = writer.stages.time(Stage::Read, read)?;
         let spans = pipeline.resolve(&pieces)?;
         let size = spans.iter().map(|span| u64::from(span.len)).sum();
         let meta = Meta {
             mode: 0o600,
-            ..container(started).meta
+            ..container(start.started).meta
         };
         let mut entry = Entry::new(path.clone(), Kind::dense_file(size), meta);
         entry.spans = spans;
@@ -156,21 +241,22 @@ pub fn backup_stream(
             path: &path,
             bytes: size,
         });
-        tree.push(entry)?;
+        tree.push(&mut entry)?;
         let counts = Counts {
             entries: 2,
             files: 1,
             bytes: size,
-            changed: 0,
+            ..Counts::default()
         };
         Ok((tree.finish()?, counts, Notes::default()))
     })?;
     let made = Made {
-        started,
+        start,
         roots,
         counts,
         notes,
         paths: vec![file_name.to_owned()],
+        read_bytes: observer.bytes(),
     };
     made.commit(repository, writer, options)
 }
@@ -207,7 +293,11 @@ fn open_writer<'a>(
         });
     }
     let key = repository.writer_key(&options.label)?;
-    Writer::open(repository, key, options.pack_bytes, observer)
+    let packing = Packing {
+        pack_bytes: options.pack_bytes,
+        checkpoint_every: options.checkpoint_every,
+    };
+    Writer::open(repository, key, packing, observer)
 }
 
 /// Runs `work` with a pool of threads that seal and store what it cuts.
@@ -235,11 +325,12 @@ fn with_pipeline<T>(
 
 /// Is a snapshot whose blobs are stored or collected.
 struct Made {
-    started: i64,
+    start: Start,
     roots: tree_writer::Roots,
     counts: Counts,
     notes: Notes,
     paths: Vec<String>,
+    read_bytes: u64,
 }
 
 impl Made {
@@ -249,14 +340,31 @@ impl Made {
         writer: Writer<'_>,
         options: &BackupOptions,
     ) -> Result<BackupReport, EngineError> {
+        let stages = Arc::clone(&writer.stages);
+        stages
+            .time(Stage::Commit, || {
+                self.commit_timed(repository, writer, options)
+            })
+            .map(|mut report| {
+                report.stats.times = stages.times();
+                report
+            })
+    }
+
+    fn commit_timed(
+        self,
+        repository: &Repository,
+        writer: Writer<'_>,
+        options: &BackupOptions,
+    ) -> Result<BackupReport, EngineError> {
         writer.flush()?;
         let skipped = self.notes.losses().saturating_sub(self.counts.changed);
         let clear = Clear {
             format: FORMAT,
-            id: Writer::snapshot_id(repository)?,
+            id: hex::encode(&self.start.snapshot),
             source: options.source.clone(),
             writer: writer.key().label().to_owned(),
-            started: self.started,
+            started: self.start.started,
             finished: repository.env.clock.now_ns(),
             complete: skipped == 0,
             entries: self.counts.entries,
@@ -268,6 +376,14 @@ impl Made {
             refs: hex::encode(&self.roots.refs),
             skipped,
             changed: self.counts.changed,
+        };
+        let stats = BackupStats {
+            read_bytes: self.read_bytes,
+            unchanged_files: self.counts.unchanged_files,
+            unchanged_bytes: self.counts.unchanged_bytes,
+            resumed_files: self.counts.resumed_files,
+            resumed_bytes: self.counts.resumed_bytes,
+            times: StageTimes::default(),
         };
         let (tree, paths, notes) = (self.roots.tree, self.paths, &self.notes);
         let sealed = |line| Sealed {
@@ -288,6 +404,8 @@ impl Made {
             clear,
             receipt,
             notes: self.notes,
+            stats,
+            warnings: Vec::new(),
         })
     }
 }

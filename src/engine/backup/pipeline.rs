@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::stats::{Stage, waiting};
 use crate::engine::chunk::{ChunkSizes, Chunker};
 use crate::engine::compress::worth_keeping;
 use crate::engine::env::Cancel;
@@ -65,7 +66,8 @@ impl Worker {
             }
         };
         for (ticket, chunk) in &self.jobs {
-            let put = AssertUnwindSafe(|| writer.put(BlobKind::Chunk, &chunk, &mut codec));
+            let put = || writer.put(BlobKind::Chunk, &chunk, &mut codec);
+            let put = AssertUnwindSafe(|| writer.stages.time(Stage::Seal, put));
             // Whoever waits for this chunk would wait forever if a panic took its id along.
             let (id, goes_on) = match catch_unwind(put) {
                 Ok(id) => (id, true),
@@ -107,7 +109,7 @@ impl Pipeline {
         chunk.extend_from_slice(bytes);
         let ticket = Ticket(self.next);
         self.next += 1;
-        if self.jobs.send((ticket, chunk)).is_err() {
+        if waiting(|| self.jobs.send((ticket, chunk))).is_err() {
             // All threads ended, and the first of them left its error.
             return Err(self.wait().err().unwrap_or(EngineError::Cancelled));
         }
@@ -125,7 +127,7 @@ impl Pipeline {
 
     /// Waits for one more id.
     pub(super) fn wait(&mut self) -> Result<(), EngineError> {
-        match self.done.recv() {
+        match waiting(|| self.done.recv()) {
             Ok(done) => self.take(done),
             Err(_) => Err(EngineError::Cancelled),
         }

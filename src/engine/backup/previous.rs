@@ -1,4 +1,9 @@
-//! The previous snapshot of the same source, walked beside the live tree.
+//! What earlier backups of the same source found, walked beside the live tree.
+//!
+//! There are up to three: the interrupted backup after the last one, the last one, both from
+//! the cache of this machine; and without a cache the newest snapshot, for those who hold the
+//! reading key. They say what a file was and where its data is; whether that data is still
+//! there, the index alone says.
 
 use crate::engine::crypto::WriterKey;
 use crate::engine::files::{Entry, Kind, RelPath};
@@ -9,26 +14,60 @@ use crate::engine::repository::{Repository, Snapshot};
 use crate::engine::writer::Writer;
 
 use super::BackupOptions;
+use super::cache::CacheReader;
 
 /// A file changed this shortly before a backup may change again unseen in the same tick.
 const SETTLED_NS: i64 = 2_000_000_000;
 
-/// Finds what the previous snapshot knows of a path, if it can be read at all.
+/// Says which earlier backup had read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// One that ended well.
+    Complete,
+    /// One that was interrupted.
+    Interrupted,
+}
+
+/// Holds what earlier backups left.
+#[derive(Default)]
 pub(super) struct Previous {
+    pub(super) interrupted: Option<CacheReader>,
+    pub(super) complete: Option<CacheReader>,
+    pub(super) snapshot: Option<PreviousSnapshot>,
+}
+
+impl Previous {
+    /// Starts at the first entries.
+    pub(super) fn walk(&mut self) -> PreviousWalk<'_> {
+        let cached = |cache: Option<CacheReader>, origin| {
+            cache.map(|cache| Old::new(origin, cache.started(), Source::Cache(cache)))
+        };
+        let snapshot = self.snapshot.as_ref().and_then(PreviousSnapshot::walk);
+        let olds = [
+            cached(self.interrupted.take(), Origin::Interrupted),
+            cached(self.complete.take(), Origin::Complete),
+            snapshot,
+        ];
+        PreviousWalk {
+            olds: olds.into_iter().flatten().collect(),
+            last_chunk: None,
+        }
+    }
+}
+
+/// The newest snapshot of the source.
+pub(super) struct PreviousSnapshot {
     reader: BlobReader,
     writer: WriterKey,
     tree: [u8; 32],
     started: i64,
 }
 
-impl Previous {
+impl PreviousSnapshot {
     /// Opens the newest snapshot of the source, for those who hold the reading key.
     ///
     /// That anything is wrong with it is no error: then all files are read.
     pub(super) fn open(repository: &Repository, options: &BackupOptions) -> Option<Self> {
-        if options.read_all {
-            return None;
-        }
         let key = repository.reading_key()?;
         let snapshots = repository.snapshots(Some(&options.source)).ok()?.found;
         let fits = |snap: &Snapshot| {
@@ -51,59 +90,163 @@ impl Previous {
         })
     }
 
-    /// Starts at its first entry.
-    pub(super) fn walk(&self) -> Option<PreviousWalk<'_>> {
-        Some(PreviousWalk {
-            entries: self.reader.entries(&self.writer, self.tree).ok()?,
-            waiting: None,
-            started: self.started,
-        })
+    fn walk(&self) -> Option<Old<'_>> {
+        let entries = self.reader.entries(&self.writer, self.tree).ok()?;
+        let source = Source::Snapshot(entries);
+        Some(Old::new(Origin::Complete, self.started, source))
     }
 }
 
-/// Walks the previous snapshot's entries in step with the live ones.
-pub(super) struct PreviousWalk<'a> {
-    entries: Entries<'a>,
-    waiting: Option<Entry>,
+/// One earlier backup's entries, from its first to its last.
+struct Old<'a> {
+    origin: Origin,
     started: i64,
+    source: Source<'a>,
+    waiting: Option<Entry>,
+}
+
+enum Source<'a> {
+    Cache(CacheReader),
+    Snapshot(Entries<'a>),
+}
+
+impl<'a> Old<'a> {
+    fn new(origin: Origin, started: i64, source: Source<'a>) -> Self {
+        Self {
+            origin,
+            started,
+            source,
+            waiting: None,
+        }
+    }
+
+    /// Takes the entry of a path; paths must be asked for in order.
+    fn take(&mut self, path: &RelPath) -> Option<Entry> {
+        loop {
+            let entry = match self.waiting.take() {
+                Some(entry) => entry,
+                None => self.next()?,
+            };
+            match entry.path.cmp(path) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Some(entry),
+                std::cmp::Ordering::Greater => {
+                    self.waiting = Some(entry);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// An unreadable rest is like no rest.
+    fn next(&mut self) -> Option<Entry> {
+        match &mut self.source {
+            Source::Cache(entries) => entries.next(),
+            Source::Snapshot(entries) => entries.next()?.ok(),
+        }
+    }
+}
+
+/// Walks the entries of earlier backups in step with the live ones.
+pub(super) struct PreviousWalk<'a> {
+    olds: Vec<Old<'a>>,
+    /// Neighbours share chunks: the last one that was found need not be looked up again.
+    last_chunk: Option<[u8; 32]>,
 }
 
 impl PreviousWalk<'_> {
-    /// Returns the entry of a path; paths must be asked for in order.
-    fn at(&mut self, path: &RelPath) -> Option<&Entry> {
-        loop {
-            if self.waiting.is_none() {
-                // An unreadable rest is like no rest.
-                self.waiting = Some(self.entries.next()?.ok()?);
-            }
-            match self.waiting.as_ref()?.path.cmp(path) {
-                std::cmp::Ordering::Less => self.waiting = None,
-                std::cmp::Ordering::Equal => return self.waiting.as_ref(),
-                std::cmp::Ordering::Greater => return None,
+    /// Fills in the data of a live file that did not change; paths must come in order.
+    ///
+    /// Returns which backup had read it, or nothing if it must be read now.
+    pub(super) fn keep(&mut self, live: &mut Entry, writer: &Writer<'_>) -> Option<Origin> {
+        for old in &mut self.olds {
+            let Some(entry) = old.take(&live.path) else {
+                continue;
+            };
+            let is_there = |chunk: &[u8; 32]| {
+                let found = self.last_chunk == Some(*chunk) || writer.reuse(chunk);
+                if found {
+                    self.last_chunk = Some(*chunk);
+                }
+                found
+            };
+            if is_unchanged(live, &entry, old.started)
+                && entry.spans.iter().map(|span| &span.chunk).all(is_there)
+            {
+                live.kind = entry.kind;
+                live.spans = entry.spans;
+                return Some(old.origin);
             }
         }
+        None
+    }
+}
+
+/// Tells whether a file is what it was when a backup that `started` then read it.
+fn is_unchanged(live: &Entry, old: &Entry, started: i64) -> bool {
+    let (now, then) = (&live.meta, &old.meta);
+    let is_file = matches!(old.kind, Kind::File { .. });
+    let is_same = old.kind.size() == live.kind.size()
+        && (now.mtime, now.ctime, now.inode) == (then.mtime, then.ctime, then.inode);
+    let is_settled = then.ctime.as_nanos() < started.saturating_sub(SETTLED_NS);
+    let is_whole = old.span_bytes() == old.kind.data_bytes();
+    is_file && is_same && is_settled && is_whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::files::{Meta, Span, Time};
+
+    fn file() -> Entry {
+        let path = RelPath::new("file").expect("a path");
+        let mut entry = Entry::new(path, Kind::dense_file(9), Meta::default());
+        entry.meta.mtime.seconds = 1000;
+        entry.meta.ctime.seconds = 2000;
+        entry.meta.inode = 7;
+        entry.spans = vec![Span {
+            chunk: [1; 32],
+            offset: 0,
+            len: 9,
+        }];
+        entry
     }
 
-    /// Fills in the data of a live file that did not change, and tells whether it could.
-    pub(super) fn keep(&mut self, live: &mut Entry, writer: &Writer<'_>) -> bool {
-        let started = self.started;
-        let Some(old) = self.at(&live.path) else {
-            return false;
+    #[test]
+    fn a_file_is_unchanged_only_if_nothing_says_otherwise() {
+        let started = 3_000_000_000_000;
+        let live = Entry {
+            spans: Vec::new(),
+            ..file()
         };
-        let (now, then) = (&live.meta, &old.meta);
-        let is_file = matches!(old.kind, Kind::File { .. });
-        let is_same = old.kind.size() == live.kind.size()
-            && (now.mtime, now.ctime, now.inode) == (then.mtime, then.ctime, then.inode);
-        let is_settled = then.ctime.as_nanos() < started.saturating_sub(SETTLED_NS);
-        let is_whole = old.span_bytes() == old.kind.data_bytes();
-        if !(is_file && is_same && is_settled && is_whole) {
-            return false;
-        }
-        if !old.spans.iter().all(|span| writer.reuse(&span.chunk)) {
-            return false;
-        }
-        live.kind = old.kind.clone();
-        live.spans.clone_from(&old.spans);
-        true
+        assert!(is_unchanged(&live, &file(), started));
+        let change = |change: fn(&mut Entry)| {
+            let mut old = file();
+            change(&mut old);
+            is_unchanged(&live, &old, started)
+        };
+        let at = |seconds, nanos| Time { seconds, nanos };
+        assert!(!change(|old| old.meta.mtime.nanos = 1));
+        assert!(!change(|old| old.meta.ctime.nanos = 1));
+        assert!(!change(|old| old.meta.inode = 8));
+        assert!(!change(|old| old.kind = Kind::Fifo));
+        assert!(
+            !change(|old| old.spans.clear()),
+            "its data was not kept whole"
+        );
+        assert!(!change(|old| {
+            old.kind = Kind::dense_file(10);
+            old.spans[0].len = 10;
+        }));
+        // Metadata that does not tell of data may differ.
+        assert!(change(|old| old.meta.mode = 0o600));
+        // A change so shortly before may have been followed by another in the same tick.
+        let late = |time| {
+            let mut both = (live.clone(), file());
+            (both.0.meta.ctime, both.1.meta.ctime) = (time, time);
+            is_unchanged(&both.0, &both.1, started)
+        };
+        assert!(late(at(2997, 999_999_999)));
+        assert!(!late(at(2998, 0)) && !late(at(2999, 0)) && !late(at(3001, 0)));
     }
 }

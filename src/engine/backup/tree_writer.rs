@@ -1,5 +1,6 @@
 //! Turns entries into the leaves and nodes of a tree, and into its references.
 
+use super::stats::Stage;
 use crate::engine::compress::Codec;
 use crate::engine::error::EngineError;
 use crate::engine::files::Entry;
@@ -35,20 +36,20 @@ impl<'a> TreeWriter<'a> {
         })
     }
 
-    /// Appends an entry whose spans are known.
-    pub(super) fn push(&mut self, mut entry: Entry) -> Result<(), EngineError> {
+    /// Appends an entry whose spans are known, and leaves it as it was.
+    pub(super) fn push(&mut self, entry: &mut Entry) -> Result<(), EngineError> {
         for span in &entry.spans {
             self.refs.push(span.chunk);
         }
         let mut spilled = Vec::new();
-        for list in LeafBuilder::span_lists(&entry) {
+        for list in LeafBuilder::span_lists(entry) {
             let id = self.writer.put(BlobKind::Spans, &list, &mut self.codec)?;
             self.refs.push(id);
             spilled.push(id);
         }
         self.leaf
-            .push(&mut entry, spilled)
-            .map_err(|error| bad_entry(&entry, &error))?;
+            .push(entry, spilled)
+            .map_err(|error| bad_entry(entry, &error))?;
         if self.leaf.is_full() {
             self.end_leaf()?;
         }
@@ -57,7 +58,8 @@ impl<'a> TreeWriter<'a> {
 
     fn end_leaf(&mut self) -> Result<(), EngineError> {
         if let Some((first, bytes)) = self.leaf.take() {
-            let id = self.writer.put(BlobKind::Leaf, &bytes, &mut self.codec)?;
+            let put = || self.writer.put(BlobKind::Leaf, &bytes, &mut self.codec);
+            let id = self.writer.stages.time(Stage::Seal, put)?;
             self.refs.push_leaf(id);
             self.nodes.push(Child { id, first });
         }

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use super::Counts;
+use super::cache::CacheWriter;
 use super::pipeline::{Piece, Pipeline, Ticket};
 use super::previous::{Previous, PreviousWalk};
+use super::stats::Stage;
 use super::tree_writer::{Roots, TreeWriter};
 use crate::engine::chunk::{ChunkSizes, Chunker};
 use crate::engine::env::Cancel;
@@ -17,6 +19,9 @@ use crate::engine::writer::Writer;
 const OWN_CHUNKS_FROM_BYTES: u64 = 512 << 10;
 /// A shared chunk ends after this many files, so that few entries wait for it.
 const FILES_PER_CHUNK_MAX: usize = 8192;
+/// It ends too when so much other data was read meanwhile: what waits is not remembered yet,
+/// and would be read again after an interruption.
+const OWN_BYTES_PER_CHUNK_MAX: u64 = 32 << 20;
 /// More entries than this do not wait.
 const WAITING_MAX: usize = 2 * FILES_PER_CHUNK_MAX;
 
@@ -45,7 +50,9 @@ struct SharedChunk {
 pub(super) struct Walk<'a> {
     writer: &'a Writer<'a>,
     pipeline: &'a mut Pipeline,
-    previous: Option<Previous>,
+    previous: Previous,
+    /// Where the next backup finds what this one read.
+    cache: Option<&'a mut CacheWriter>,
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
     tree: TreeWriter<'a>,
@@ -55,6 +62,8 @@ pub(super) struct Walk<'a> {
     pushed: u64,
     cut: u64,
     uncut_files: usize,
+    /// How much data of other files was read since the first of those.
+    own_since: u64,
     shared: VecDeque<SharedChunk>,
     counts: Counts,
     notes: Notes,
@@ -64,7 +73,8 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         writer: &'a Writer<'a>,
         pipeline: &'a mut Pipeline,
-        previous: Option<Previous>,
+        previous: Previous,
+        cache: Option<&'a mut CacheWriter>,
         observer: &'a dyn Observer,
         cancel: &'a Cancel,
     ) -> Result<Self, EngineError> {
@@ -72,6 +82,7 @@ impl<'a> Walk<'a> {
             writer,
             pipeline,
             previous,
+            cache,
             observer,
             cancel,
             tree: TreeWriter::new(writer)?,
@@ -80,6 +91,7 @@ impl<'a> Walk<'a> {
             pushed: 0,
             cut: 0,
             uncut_files: 0,
+            own_since: 0,
             shared: VecDeque::new(),
             counts: Counts::default(),
             notes: Notes::default(),
@@ -88,8 +100,8 @@ impl<'a> Walk<'a> {
 
     /// Walks to the end and returns the roots of the snapshot.
     pub(super) fn run(mut self, mut scan: Scan) -> Result<(Roots, Counts, Notes), EngineError> {
-        let previous = self.previous.take();
-        let mut old = previous.as_ref().and_then(Previous::walk);
+        let mut previous = std::mem::take(&mut self.previous);
+        let mut old = previous.walk();
         while let Some(found) = scan.next() {
             if self.cancel.is_cancelled() {
                 return Err(EngineError::Cancelled);
@@ -97,7 +109,7 @@ impl<'a> Walk<'a> {
             match found {
                 Found::Note(note) => self.note(note),
                 Found::Entry(mut scanned) => {
-                    if let Err(note) = self.take(&mut scanned, old.as_mut())? {
+                    if let Err(note) = self.take(&mut scanned, &mut old)? {
                         scan.withdraw(&scanned);
                         self.note(note);
                     }
@@ -120,23 +132,23 @@ impl<'a> Walk<'a> {
     fn take(
         &mut self,
         scanned: &mut Scanned,
-        old: Option<&mut PreviousWalk<'_>>,
+        old: &mut PreviousWalk<'_>,
     ) -> Result<Result<(), Note>, EngineError> {
-        let data = if matches!(scanned.entry.kind, Kind::File { .. }) {
-            if old.is_some_and(|old| old.keep(&mut scanned.entry, self.writer)) {
-                let bytes = scanned.entry.kind.data_bytes();
-                self.observer.event(Event::Kept { bytes });
-                Data::Settled
-            } else {
-                match self.read(scanned)? {
-                    Ok(data) => data,
-                    Err(note) => return Ok(Err(note)),
-                }
-            }
-        } else {
+        let data = if !matches!(scanned.entry.kind, Kind::File { .. }) {
             Data::Settled
+        } else if let Some(origin) = old.keep(&mut scanned.entry, self.writer) {
+            let bytes = scanned.entry.kind.data_bytes();
+            self.observer.event(Event::Kept { bytes });
+            self.counts.keep(bytes, origin);
+            Data::Settled
+        } else {
+            let writer = self.writer;
+            match writer.stages.time(Stage::Read, || self.read(scanned))? {
+                Ok(data) => data,
+                Err(note) => return Ok(Err(note)),
+            }
         };
-        let entry = scanned.entry.clone();
+        let entry = scanned.take_entry();
         self.observer.event(Event::Entry {
             path: &entry.path,
             bytes: entry.kind.size(),
@@ -191,6 +203,12 @@ impl<'a> Walk<'a> {
             self.pipeline
                 .read_pieces(&mut stream, self.observer, self.cancel, &mut pieces)?;
         let bytes = pieces.iter().map(|piece| u64::from(piece.len)).sum();
+        if self.uncut_files > 0 {
+            self.own_since += bytes;
+            if self.own_since >= OWN_BYTES_PER_CHUNK_MAX {
+                self.end_shared()?;
+            }
+        }
         Ok((Data::Own(pieces), bytes, read.err()))
     }
 
@@ -231,7 +249,7 @@ impl<'a> Walk<'a> {
     fn note_shared(&mut self, len: usize, ticket: Ticket) {
         let start = self.cut;
         self.cut += len as u64;
-        self.uncut_files = 0;
+        (self.uncut_files, self.own_since) = (0, 0);
         self.shared.push_back(SharedChunk {
             start,
             end: self.cut,
@@ -244,7 +262,7 @@ impl<'a> Walk<'a> {
             let (len, ticket) = (chunk.len(), self.pipeline.submit(chunk)?);
             self.note_shared(len, ticket);
         }
-        self.uncut_files = 0;
+        (self.uncut_files, self.own_since) = (0, 0);
         Ok(())
     }
 
@@ -299,7 +317,11 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        self.tree.push(first.entry)
+        self.tree.push(&mut first.entry)?;
+        if let Some(cache) = &mut self.cache {
+            cache.push(&first.entry);
+        }
+        Ok(())
     }
 
     fn pieces(&self, data: &Data) -> Vec<Piece> {

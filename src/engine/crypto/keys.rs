@@ -165,6 +165,24 @@ impl WriterKey {
         *blake3::keyed_hash(&self.mac_key, bytes).as_bytes()
     }
 
+    /// Derives a key for files that stay on the writer's machine.
+    pub(super) fn derive_local(&self, context: &str, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(&*self.id_key);
+        hasher.update(&*self.mac_key);
+        for part in [self.domain.0.as_slice(), self.label.as_bytes()]
+            .iter()
+            .chain(parts)
+        {
+            // Lengths keep neighbouring parts apart.
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let key = Zeroizing::new(*hasher.finalize().as_bytes());
+        hasher.zeroize();
+        key
+    }
+
     /// Returns the key's bytes, for sending it to the machine that writes.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(8 + 4 * 32 + LABEL_BYTES_MAX));

@@ -7,6 +7,7 @@
 mod aead;
 mod armour;
 mod keys;
+mod local;
 mod session;
 mod slot;
 
@@ -15,6 +16,7 @@ use thiserror::Error;
 pub use self::aead::{Cipher, TAG_BYTES};
 pub use self::armour::{KeyFile, RecoveryCode};
 pub use self::keys::{DomainId, ReadingKey, WriterKey, check_label};
+pub use self::local::{LOCAL_SALT_BYTES, LocalKey, local_name};
 pub use self::session::{ID_BYTES, SealedSession, SessionKey};
 pub use self::slot::{ArgonCost, PassphraseSlot};
 

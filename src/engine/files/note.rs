@@ -34,6 +34,8 @@ pub enum What {
     CacheSkipped,
     /// The repository's own directory is left out.
     RepositoryLeftOut,
+    /// The folder with bkpctl's own cache is left out.
+    OwnCacheLeftOut,
     /// It was gone when its turn came.
     Vanished,
     /// Its metadata could not be read, so it is left out.
@@ -73,6 +75,7 @@ impl What {
                 | Self::OtherFileSystem
                 | Self::CacheSkipped
                 | Self::RepositoryLeftOut
+                | Self::OwnCacheLeftOut
                 | Self::Vanished
         )
     }
@@ -85,6 +88,7 @@ impl What {
             Self::OtherFileSystem => "is on another file system and was not entered",
             Self::CacheSkipped => "is a tagged cache, its contents were skipped",
             Self::RepositoryLeftOut => "was left out: it is the repository itself",
+            Self::OwnCacheLeftOut => "was left out: it is the cache of bkpctl",
             Self::Vanished => "vanished meanwhile",
             Self::Unreadable => "could not be examined",
             Self::FileUnreadable => "could not be read",

@@ -12,7 +12,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, Stat};
@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use self::roots::{Base, absolute_roots, single_base, slash_base, stat_at};
 use super::content::{self, OpenFile};
-use super::entry::{Entry, Kind};
+use super::entry::{Entry, Kind, Meta};
 use super::exclude::{self, Excludes};
 use super::listing::Listing;
 use super::metadata::{self, Identity};
@@ -113,8 +113,8 @@ pub struct Scan {
     stack: Vec<Frame>,
     path: RelPath,
     links: HashMap<Identity, FirstName>,
-    /// Directories that are left out by what they are, whatever their path.
-    left_out: Vec<Identity>,
+    /// Directories that are left out by what they are, whatever their path, and why.
+    left_out: Vec<(Identity, What)>,
     notes: VecDeque<Note>,
     xattrs: XattrReader,
     buffer: Vec<u8>,
@@ -183,14 +183,29 @@ impl Scan {
             }),
         };
         for dir in dirs {
-            self.left_out.extend(identity(dir)?);
+            let found = identity(dir)?.map(|dir| (dir, What::RepositoryLeftOut));
+            self.left_out.extend(found);
         }
         for root in roots {
-            if identity(root)?.is_some_and(|root| self.left_out.contains(&root)) {
+            if identity(root)?.is_some_and(|root| self.why_left_out(root).is_some()) {
                 return Err(ScanError::Repository(root.clone()));
             }
         }
         Ok(self)
+    }
+
+    /// Leaves out the folder of the cache, which changes while it is walked, unless it is a root.
+    #[must_use]
+    pub fn leaving_out_cache(mut self, dir: &Path) -> Self {
+        let found = rustix::fs::stat(dir).ok();
+        let found = found.map(|stat| (Identity::of(&stat), What::OwnCacheLeftOut));
+        self.left_out.extend(found);
+        self
+    }
+
+    fn why_left_out(&self, dir: Identity) -> Option<What> {
+        let found = self.left_out.iter().find(|(left, _)| *left == dir);
+        found.map(|(_, why)| why.clone())
     }
 
     /// Forgets that an entry was the first of several names, so that the next name takes its place.
@@ -230,13 +245,18 @@ impl Scan {
         let is_dir = metadata::file_type(&stat) == FileType::Directory;
         let on_the_way = is_dir && self.has_roots_below();
         let is_root = self.roots.contains(&self.path);
+        let left_out = if is_dir {
+            self.why_left_out(Identity::of(&stat))
+        } else {
+            None
+        };
         let inner = match reach {
             _ if is_root => Reach::Whole {
                 device: stat.st_dev,
             },
             Reach::WayOnly => Reach::WayOnly,
-            Reach::Whole { .. } if is_dir && self.left_out.contains(&Identity::of(&stat)) => {
-                self.note(What::RepositoryLeftOut);
+            Reach::Whole { .. } if let Some(why) = left_out => {
+                self.note(why);
                 if !on_the_way {
                     return None;
                 }
@@ -547,6 +567,12 @@ impl Iterator for Scan {
 }
 
 impl Scanned {
+    /// Takes the entry out, once nothing else is needed of this.
+    pub fn take_entry(&mut self) -> Entry {
+        let nothing = Entry::new(RelPath::root(), Kind::Dir, Meta::default());
+        std::mem::replace(&mut self.entry, nothing)
+    }
+
     /// Opens a file's data, and brings the entry up to date with what was opened.
     ///
     /// The extents become the real ones here. A failure comes as the note to report; what

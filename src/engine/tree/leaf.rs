@@ -62,15 +62,21 @@ impl LeafBuilder {
     }
 
     /// Appends an entry whose spans were stored as `spilled`, if they are too many.
+    ///
+    /// The entry is as it was afterwards.
     pub fn push(&mut self, entry: &mut Entry, spilled: Vec<[u8; 32]>) -> Result<(), TreeError> {
         if entry.spans.len() > FILE_SPANS_MAX {
             return Err(TreeError::TooManySpans);
         }
-        if !spilled.is_empty() {
-            entry.spans.clear();
+        if spilled.is_empty() {
+            self.encoder.push(entry)?;
+        } else {
             self.spilled.push((self.count, spilled));
+            let spans = std::mem::take(&mut entry.spans);
+            let pushed = self.encoder.push(entry);
+            entry.spans = spans;
+            pushed?;
         }
-        self.encoder.push(entry)?;
         self.count += 1;
         self.path_bytes += entry.path.as_bytes().len();
         if self.first.is_none() {

@@ -57,6 +57,7 @@ impl Sandbox {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.join("home"))
+            .env("XDG_CACHE_HOME", self.join("home/.cache"))
             .stdin(Stdio::null());
         command
     }

@@ -9,7 +9,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::engine::files::{Excludes, ScanOptions};
 use crate::engine::{
-    BackupOptions, BackupReport, Repository, backup as engine_backup, backup_image, backup_stream,
+    BackupOptions, BackupReport, CacheOptions, Repository, backup as engine_backup, backup_image,
+    backup_stream,
 };
 use crate::run::command::{Program, Surroundings};
 use crate::run::message::Fault;
@@ -23,6 +24,7 @@ pub(super) enum What<'a> {
         paths: &'a [PathBuf],
         exclude: &'a [String],
         one_file_system: bool,
+        skip_caches: bool,
     },
     /// A block device, or a file that holds an image of one.
     Image(&'a Path),
@@ -35,11 +37,18 @@ pub(super) enum What<'a> {
     Stdin { name: &'a str },
 }
 
+/// How it is backed up.
+pub(super) struct How<'a> {
+    pub(super) source: &'a str,
+    pub(super) read_all: bool,
+    pub(super) pack_bytes: usize,
+}
+
 /// Makes a snapshot in the repository of a folder.
 pub(super) fn run(
     context: &Context,
     (store, key): (&Path, &Secret),
-    source: &str,
+    how: &How<'_>,
     what: &What<'_>,
     json: bool,
 ) -> Outcome {
@@ -51,15 +60,18 @@ pub(super) fn run(
     let repository = reader(store, key)?;
     let own = std::path::absolute(store)
         .map_err(|e| Failure::new(format!("failed to find the current folder: {e}")))?;
-    let usual = BackupOptions::new(source, source, &here::machine_id());
+    let usual = BackupOptions::new(how.source, how.source, &here::machine_id());
     let options = BackupOptions {
         leave_out: vec![own],
         threads: here::threads().unwrap_or(usual.threads),
+        pack_bytes: how.pack_bytes,
+        read_all: how.read_all,
+        cache: here::cache_folder().map(CacheOptions::new),
         ..usual
     };
     let report = shown(
         context,
-        (store, source),
+        (store, how.source),
         run_backup::words,
         |tell, cancel| {
             let meter = Meter::new(tell, None);
@@ -70,7 +82,7 @@ pub(super) fn run(
     if json {
         context.print_json(&report)?;
     }
-    for problem in &report.problems {
+    for problem in report.problems.iter().chain(&report.warnings) {
         context.warn(problem);
     }
     if report.skipped > 0 {
@@ -96,6 +108,7 @@ fn make(
             paths,
             exclude,
             one_file_system,
+            skip_caches,
         } => {
             let paths: Vec<PathBuf> = paths
                 .iter()
@@ -106,8 +119,8 @@ fn make(
                 Excludes::new(*exclude).map_err(|error| Fault::refused(error.to_string()))?;
             let scan = ScanOptions {
                 one_file_system: *one_file_system,
+                skip_caches: *skip_caches,
                 excludes,
-                ..ScanOptions::default()
             };
             engine_backup(repository, &paths, scan, options, meter, cancel).map_err(engine)
         }

@@ -1,0 +1,131 @@
+//! Reads a cache as far as it is intact, a run of entries at a time.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::vec::IntoIter;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::CacheError;
+use super::place::Scope;
+use super::record::{self, Beginning, HEADER_BYTES, Header};
+use crate::engine::crypto::LocalKey;
+use crate::engine::files::{Decoder, Entry, RelPath};
+
+/// How many opened runs wait to be used.
+const WAITING_MAX: usize = 2;
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Gives the entries of a cache in path order; it ends where the file no longer makes sense.
+///
+/// A thread of its own reads and opens records ahead.
+#[derive(Debug)]
+pub(in crate::engine::backup) struct CacheReader {
+    beginning: Beginning,
+    runs: Receiver<Vec<u8>>,
+    entries: IntoIter<Entry>,
+    last: Option<RelPath>,
+}
+
+impl CacheReader {
+    /// Reads the beginning of a file and starts the thread that reads the rest.
+    pub(super) fn open(file: File, scope: &Scope) -> Result<Self, CacheError> {
+        let mut records = Records::open(file, scope)?;
+        let beginning = records.next().and_then(|plain| Beginning::decode(&plain));
+        let beginning = beginning.ok_or(CacheError::Beginning)?;
+        let (give, runs) = bounded(WAITING_MAX);
+        std::thread::Builder::new()
+            .name("cache reader".to_owned())
+            .spawn(move || give_runs(records, &give))
+            .map_err(CacheError::io("start a thread"))?;
+        Ok(Self {
+            beginning,
+            runs,
+            entries: Vec::new().into_iter(),
+            last: None,
+        })
+    }
+
+    /// Returns when the backup started that wrote this, in nanoseconds since 1970.
+    pub(in crate::engine::backup) fn started(&self) -> i64 {
+        self.beginning.started
+    }
+
+    fn next_run(&mut self) -> Option<Vec<Entry>> {
+        let run = self.runs.recv().ok()?;
+        let entries: Vec<Entry> = Decoder::new(&run).collect::<Result<_, _>>().ok()?;
+        let first = entries.first().map(|entry| &entry.path)?;
+        if self.last.as_ref().is_some_and(|last| last >= first) {
+            return None;
+        }
+        self.last = entries.last().map(|entry| entry.path.clone());
+        Some(entries)
+    }
+}
+
+impl Iterator for CacheReader {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            if let Some(entry) = self.entries.next() {
+                return Some(entry);
+            }
+            self.entries = self.next_run()?.into_iter();
+        }
+    }
+}
+
+fn give_runs(records: Records, runs: &Sender<Vec<u8>>) {
+    let Ok(mut decompressor) = zstd::bulk::Decompressor::new() else {
+        return;
+    };
+    for plain in records {
+        let run = record::unpack(&plain, &mut decompressor);
+        if run.is_none_or(|run| runs.send(run).is_err()) {
+            return;
+        }
+    }
+}
+
+/// Gives the opened records of a file up to the first that does not check.
+#[derive(Debug)]
+struct Records {
+    file: BufReader<File>,
+    key: LocalKey,
+    counter: u64,
+}
+
+impl Records {
+    fn open(file: File, scope: &Scope) -> Result<Self, CacheError> {
+        let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact(&mut header)
+            .map_err(CacheError::io("read the cache"))?;
+        let header = Header::decode(&header).ok_or(CacheError::Beginning)?;
+        Ok(Self {
+            file,
+            key: scope.key(header),
+            counter: 0,
+        })
+    }
+}
+
+impl Iterator for Records {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut len = [0; 4];
+        self.file.read_exact(&mut len).ok()?;
+        let len = record::record_len(len)?;
+        // Memory grows with the bytes that are there, whatever the length says.
+        let mut record = Vec::new();
+        let read = self.file.by_ref().take(len as u64).read_to_end(&mut record);
+        if read.ok()? != len {
+            return None;
+        }
+        self.key.open(self.counter, &mut record).ok()?;
+        self.counter += 1;
+        Some(record)
+    }
+}

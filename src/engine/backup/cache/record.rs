@@ -1,0 +1,133 @@
+//! The bytes of a cache: a header, then sealed records that each prove their place.
+//!
+//! The header is `bkpcach1`, the number of the cipher, seven zero bytes and a salt of 16
+//! bytes. A record is its length (`u32`, little endian) and as many sealed bytes; its counter
+//! is its position, so that records cannot be left out or swapped. Opened, it is a byte that
+//! says what it is, and its content:
+//!
+//! | byte | content |
+//! |---|---|
+//! | 1 | the beginning: when the backup started (`i64`, nanoseconds since 1970), its snapshot's id (16) |
+//! | 2 | a run of entries, as the module `files::codec` writes it |
+//! | 3 | a run of entries: the length of the plain bytes (`u32`), then a zstd frame |
+
+use crate::engine::crypto::{Cipher, LOCAL_SALT_BYTES, LocalKey, TAG_BYTES};
+
+const MAGIC: &[u8; 8] = b"bkpcach1";
+/// The length of a header.
+pub(super) const HEADER_BYTES: usize = 8 + 8 + LOCAL_SALT_BYTES;
+/// The longest run of entries: what one file of 1.7 TiB needs.
+pub(super) const RUN_BYTES_MAX: usize = 64 << 20;
+const RECORD_BYTES_MAX: usize = RUN_BYTES_MAX + 5 + TAG_BYTES;
+
+const BEGINNING: u8 = 1;
+const RUN: u8 = 2;
+const RUN_ZSTD: u8 = 3;
+
+/// Says how the records of a file are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) cipher: Cipher,
+    pub(super) salt: [u8; LOCAL_SALT_BYTES],
+}
+
+/// Says which backup a cache is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// When it started, in nanoseconds since 1970.
+    pub(super) started: i64,
+    /// The id of its snapshot, which was made if the file has its last name.
+    pub(super) snapshot: [u8; 16],
+}
+
+impl Header {
+    pub(super) fn encode(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8] = self.cipher as u8;
+        bytes[16..].copy_from_slice(&self.salt);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
+        let (head, salt) = bytes.split_first_chunk::<16>()?;
+        let good = head[..8] == *MAGIC && head[9..].iter().all(|byte| *byte == 0);
+        let cipher = Cipher::from_number(head[8]).filter(|_| good)?;
+        Some(Self {
+            cipher,
+            salt: *salt.first_chunk()?,
+        })
+    }
+}
+
+impl Beginning {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut plain = vec![BEGINNING];
+        plain.extend_from_slice(&self.started.to_le_bytes());
+        plain.extend_from_slice(&self.snapshot);
+        plain
+    }
+
+    pub(super) fn decode(plain: &[u8]) -> Option<Self> {
+        let (started, snapshot) = plain.strip_prefix(&[BEGINNING])?.split_first_chunk()?;
+        Some(Self {
+            started: i64::from_le_bytes(*started),
+            snapshot: snapshot.try_into().ok()?,
+        })
+    }
+}
+
+/// Packs a run of entries into what a record holds.
+pub(super) fn pack(
+    run: &[u8],
+    compressor: &mut zstd::bulk::Compressor<'_>,
+) -> std::io::Result<Vec<u8>> {
+    let packed = compressor.compress(run)?;
+    let mut plain = Vec::with_capacity(packed.len().min(run.len()) + 5 + TAG_BYTES);
+    if packed.len() < run.len() {
+        plain.push(RUN_ZSTD);
+        plain.extend_from_slice(&(run.len() as u32).to_le_bytes());
+        plain.extend_from_slice(&packed);
+    } else {
+        plain.push(RUN);
+        plain.extend_from_slice(run);
+    }
+    Ok(plain)
+}
+
+/// Returns the run of entries in a record.
+pub(super) fn unpack(
+    plain: &[u8],
+    decompressor: &mut zstd::bulk::Decompressor<'_>,
+) -> Option<Vec<u8>> {
+    match plain.split_first()? {
+        (&RUN, run) => Some(run.to_vec()),
+        (&RUN_ZSTD, rest) => {
+            let (len, packed) = rest.split_first_chunk()?;
+            let len = u32::from_le_bytes(*len) as usize;
+            if len > RUN_BYTES_MAX {
+                return None;
+            }
+            let run = decompressor.decompress(packed, len).ok()?;
+            (run.len() == len).then_some(run)
+        }
+        _ => None,
+    }
+}
+
+/// Seals what a record holds and returns the bytes to write.
+pub(super) fn seal(
+    key: &LocalKey,
+    counter: u64,
+    mut plain: Vec<u8>,
+) -> Result<Vec<u8>, crate::engine::crypto::CryptoError> {
+    key.seal(counter, &mut plain)?;
+    plain.splice(..0, (plain.len() as u32).to_le_bytes());
+    Ok(plain)
+}
+
+/// Returns how many sealed bytes follow a record's length, if they can be so many.
+pub(super) fn record_len(bytes: [u8; 4]) -> Option<usize> {
+    let len = u32::from_le_bytes(bytes) as usize;
+    (TAG_BYTES..=RECORD_BYTES_MAX).contains(&len).then_some(len)
+}
