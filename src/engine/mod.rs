@@ -12,6 +12,7 @@ mod collect;
 mod compare;
 pub mod compress;
 pub mod crypto;
+mod diff;
 pub mod disk;
 pub mod env;
 mod error;
@@ -43,6 +44,7 @@ pub use self::backup::{
 };
 pub use self::collect::{CollectOptions, CollectReport, collect};
 pub use self::compare::{CompareOptions, Differences, compare};
+pub use self::diff::{Change, TakeChange, diff};
 pub use self::error::EngineError;
 pub use self::features::Deed;
 pub use self::forget::{Dated, DatedSnapshots, dated_snapshots, forget};
@@ -53,7 +55,9 @@ pub use self::restore::{RestoreOptions, RestoreReport, restore, restore_over};
 pub use self::slots::{Slot, slots, unlock};
 pub use self::snapshot::OpenSnapshot;
 pub use self::sync::{Selection, SyncReport, sync};
-pub use self::verify::{Finding, Level, Problem, VerifyReport, verify};
+pub use self::verify::{
+    Budget, Coverage, Finding, Level, Problem, VerifyOptions, VerifyReport, verify,
+};
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use super::tree::{FILE_SPANS_MAX, Leaf, Node, TreeError, decode_spans};
 use super::writer::{lock, read_sessions};
 
 use self::cache::Cache;
-pub(super) use self::entries::{Entries, check_first, check_node, out_of_order};
+pub(super) use self::entries::{Entries, check_first, check_node, out_of_order, touches};
 
 /// Holds chunks by id, or says in words why one cannot be had.
 pub(super) type Chunks = HashMap<[u8; 32], Result<Arc<Vec<u8>>, String>>;

@@ -1,21 +1,22 @@
 //! Checks a repository: its structure, its packs' hashes, and with a key everything.
 //!
-//! Nothing is repaired or changed. A problem is a finding with the file's name; that the store
-//! itself fails is an error.
+//! Nothing is repaired. A problem is a finding with the file's name; that the store itself
+//! fails is an error. Which packs were read and when is kept in a ledger, so that a
+//! verification with a budget goes on where the last one ended.
 
+mod ledger;
+mod packs;
 mod snapshots;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::crypto::{ReadingKey, SessionKey, WriterKey};
+use super::crypto::ReadingKey;
 use super::env::Cancel;
 use super::error::EngineError;
 use super::hex;
-use super::index::{Index, PackEntries, PackInfo, Place};
-use super::manifest::codec;
-use super::pack::{BlobKind, Header, PackView};
-use super::progress::{Event, Observer};
+use super::index::{Index, PackInfo};
+use super::progress::Observer;
 use super::repository::{Repository, condemned, scan_pack};
 use super::slots::slots;
 use super::store::{Folder, Receipt, Store, StoreError, StoreName};
@@ -25,7 +26,7 @@ use super::writer::ReadSession;
 const FINDINGS_MAX: usize = 10_000;
 
 /// Says how much is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Names, sizes, references; no pack is read.
     Structure,
@@ -33,6 +34,49 @@ pub enum Level {
     Packs,
     /// Also every blob and every tree, with the reading key.
     Full,
+}
+
+/// Says how much a verification may read before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// So many nanoseconds of the clock.
+    Time(u64),
+    /// So many bytes of packs.
+    Bytes(u64),
+}
+
+/// Says what to check, and how far.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifyOptions {
+    /// How much is checked.
+    pub level: Level,
+    /// Where to end; the packs that were not checked for longest come first. With a budget,
+    /// snapshots are checked for what they need and their trees are not walked.
+    pub budget: Option<Budget>,
+    /// What counts as checked lately, in nanoseconds.
+    pub lately: u64,
+}
+
+impl VerifyOptions {
+    /// Returns the options to check everything at a level; thirty days are lately.
+    pub fn new(level: Level) -> Self {
+        Self {
+            level,
+            budget: None,
+            lately: 30 * 86_400 * 1_000_000_000,
+        }
+    }
+}
+
+/// Says how many packs the ledger knows to be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Coverage {
+    /// How many packs there are.
+    pub packs: u64,
+    /// How many of them were found intact lately, at this level or a deeper one.
+    pub lately: u64,
+    /// How many were never checked so.
+    pub never: u64,
 }
 
 /// Says what is wrong with a file of the repository.
@@ -106,8 +150,14 @@ pub struct VerifyReport {
     pub packs: u64,
     /// How many bytes of packs were read.
     pub bytes: u64,
+    /// How many packs were read.
+    pub read: u64,
     /// Packs that no index segment names: harmless rests of interrupted backups.
     pub unindexed: u64,
+    /// How many packs are known to be checked, where packs were read.
+    pub coverage: Option<Coverage>,
+    /// Why the ledger could not be written; the next verification with a budget starts again.
+    pub forgotten: Option<String>,
 }
 
 impl VerifyReport {
@@ -132,11 +182,11 @@ impl VerifyReport {
 /// Checks a repository; [`Level::Full`] needs the reading key.
 pub fn verify(
     repository: &Repository,
-    level: Level,
+    options: &VerifyOptions,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<VerifyReport, EngineError> {
-    let key = match level {
+    let key = match options.level {
         Level::Full => Some(repository.require_reading_key("verify everything")?),
         _ => repository.reading_key(),
     };
@@ -155,7 +205,7 @@ pub fn verify(
         bad_blobs: HashSet::new(),
         report: VerifyReport::default(),
     };
-    verification.run(level)?;
+    verification.run(options)?;
     Ok(verification.report)
 }
 
@@ -180,20 +230,19 @@ struct Verification<'a> {
 }
 
 impl Verification<'_> {
-    fn run(&mut self, level: Level) -> Result<(), EngineError> {
+    fn run(&mut self, options: &VerifyOptions) -> Result<(), EngineError> {
         // Snapshots are listed first: what is added to the index later does no harm.
         let listed = self.repository.snapshots(None)?;
         self.read_index()?;
         let packs = self.check_packs()?;
-        if level >= Level::Packs {
-            let bytes = packs.iter().map(|pack| pack.size).sum();
-            self.observer.event(Event::Expected { bytes });
-            for pack in packs {
-                self.check_cancel()?;
-                self.check_pack(&pack, level)?;
-            }
+        if options.level >= Level::Packs {
+            self.read_packs(packs, options)?;
         }
-        self.check_snapshots(listed, level)?;
+        let depth = match options.budget {
+            Some(_) => Level::Structure,
+            None => options.level,
+        };
+        self.check_snapshots(listed, depth)?;
         self.check_receipts()?;
         self.check_slots()?;
         self.check_recovery()
@@ -317,114 +366,6 @@ impl Verification<'_> {
         }
     }
 
-    fn check_pack(&mut self, pack: &PackInfo, level: Level) -> Result<(), EngineError> {
-        let name = pack.name();
-        let bytes = match self.store.get(&name) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() && self.is_condemned(&name) => {
-                self.bad_packs.insert(pack.hash);
-                return Ok(());
-            }
-            Err(error) => {
-                self.bad_packs.insert(pack.hash);
-                return self.store_failed(&name, error);
-            }
-        };
-        self.report.bytes += bytes.len() as u64;
-        self.observer.event(Event::Checked {
-            bytes: bytes.len() as u64,
-        });
-        let intact = name.check_bytes(&bytes).is_ok();
-        if !intact {
-            self.report.add(&name, Problem::Hash);
-        }
-        let view = match PackView::parse(&bytes) {
-            Ok(view) => view,
-            Err(error) => {
-                if intact {
-                    self.report.add(&name, Problem::Form(error.to_string()));
-                }
-                self.bad_packs.insert(pack.hash);
-                return Ok(());
-            }
-        };
-        for (header, _, payload) in &view.blobs {
-            if header.hash_with(payload) != header.hash {
-                self.bad_blobs.insert((pack.hash, header.id));
-            }
-        }
-        self.compare_with_index(pack, &view.entries(pack.is_data));
-        match (level, self.key) {
-            (Level::Full, Some(key)) => self.open_blobs(pack, &view, key),
-            _ => Ok(()),
-        }
-    }
-
-    /// Checks that the index says of a pack what is in it.
-    fn compare_with_index(&mut self, pack: &PackInfo, found: &PackEntries) {
-        let agrees = |place: &&Place| {
-            let mut places = self.index.find(&place.id);
-            places.any(|(known, info)| info.hash == pack.hash && known == **place)
-        };
-        let agreeing = found.places.iter().filter(agrees).count();
-        if self.counts.get(&pack.hash) == Some(&agreeing) {
-            return;
-        }
-        let there: HashSet<_> = found.places.iter().collect();
-        let wrong: Vec<[u8; 32]> = self
-            .index
-            .places()
-            .filter(|(place, info)| info.hash == pack.hash && !there.contains(place))
-            .map(|(place, _)| place.id)
-            .collect();
-        if !wrong.is_empty() {
-            let reason = format!("the index places {} chunks in it wrongly", wrong.len());
-            self.report.add(pack.name(), Problem::Form(reason));
-        }
-        self.bad_blobs
-            .extend(wrong.into_iter().map(|id| (pack.hash, id)));
-    }
-
-    /// Opens every blob of a pack and checks its keyed id.
-    fn open_blobs(
-        &mut self,
-        pack: &PackInfo,
-        view: &PackView<'_>,
-        key: &ReadingKey,
-    ) -> Result<(), EngineError> {
-        let mut codec = codec()?;
-        let mut sessions: HashMap<[u8; 16], (SessionKey, WriterKey)> = HashMap::new();
-        for sealed in &view.sessions {
-            if let (Ok(session), Ok(writer)) = (sealed.open(key), key.writer(&sealed.label)) {
-                sessions.insert(sealed.id, (session, writer));
-            } else {
-                let reason = "a session's key in it cannot be opened".to_owned();
-                self.report.add(pack.name(), Problem::Forged(reason));
-            }
-        }
-        let mut forged = 0_u64;
-        for (header, _, payload) in &view.blobs {
-            // References are in the clear; they are checked from their snapshot.
-            if header.cipher.is_none() {
-                continue;
-            }
-            let opened = sessions
-                .get(&header.session)
-                .is_some_and(|(session, writer)| {
-                    let plain = header.open(payload, Some(session), &mut codec);
-                    plain.is_ok_and(|plain| is_id_of(writer, header, &plain))
-                });
-            if !opened && self.bad_blobs.insert((pack.hash, header.id)) {
-                forged += 1;
-            }
-        }
-        if forged > 0 {
-            let reason = format!("{forged} chunks in it are not what they claim to be");
-            self.report.add(pack.name(), Problem::Forged(reason));
-        }
-        Ok(())
-    }
-
     /// Tells whether a blob is in some pack that is not known to be bad.
     fn is_intact(&self, id: &[u8; 32]) -> bool {
         self.index.find(id).any(|(_, pack)| {
@@ -471,9 +412,4 @@ fn follows(last: Option<&(Receipt, [u8; 32])>, receipt: &Receipt) -> bool {
         }
         None => receipt.number == 1,
     }
-}
-
-fn is_id_of(writer: &WriterKey, header: &Header, plain: &[u8]) -> bool {
-    let plausible = header.kind != BlobKind::Refs;
-    plausible && writer.id(header.kind as u8, plain) == header.id
 }

@@ -310,7 +310,13 @@ fn verify(
     };
     let report = shown(context, (store, "verify"), words, |tell, cancel| {
         let meter = Meter::new(tell, None);
-        engine_verify(&repository, level, &meter, cancel).map_err(|error| Fault::engine(&error))
+        engine_verify(
+            &repository,
+            &crate::engine::VerifyOptions::new(level),
+            &meter,
+            cancel,
+        )
+        .map_err(|error| Fault::engine(&error))
     })?;
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     if args.json {

@@ -193,7 +193,7 @@ impl Entries<'_> {
 
 /// Tells whether the paths from `first` up to `end` can hold `path`, something below it, or a
 /// folder above it.
-fn touches(first: &RelPath, end: Option<&RelPath>, path: &RelPath) -> bool {
+pub(in crate::engine) fn touches(first: &RelPath, end: Option<&RelPath>, path: &RelPath) -> bool {
     let holds = |path: &RelPath| first <= path && end.is_none_or(|end| path < end);
     first.starts_with(path)
         || holds(path)
