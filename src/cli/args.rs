@@ -400,22 +400,7 @@ pub enum Store {
         secret: Secret,
     },
     /// Restore a snapshot, whole or by path
-    Restore {
-        /// The repository's folder
-        store: PathBuf,
-        /// `latest`, or an id or its beginning
-        snapshot: String,
-        /// A folder that is empty or does not exist
-        target: PathBuf,
-        /// Only these paths of the snapshot
-        paths: Vec<PathBuf>,
-        /// The source whose latest snapshot is meant
-        #[arg(long)]
-        source: Option<String>,
-        #[command(flatten)]
-        #[expect(missing_docs, reason = "clap would take it for help text")]
-        secret: Secret,
-    },
+    Restore(StoreRestore),
     /// List snapshots
     Snapshots {
         /// The repository's folder
@@ -425,27 +410,13 @@ pub enum Store {
         secret: Secret,
     },
     /// List what a snapshot holds
-    Ls {
-        /// The repository's folder
-        store: PathBuf,
-        /// `latest`, or an id or its beginning
-        #[arg(default_value = "latest")]
-        snapshot: String,
-        #[command(flatten)]
-        #[expect(missing_docs, reason = "clap would take it for help text")]
-        secret: Secret,
-    },
+    Ls(StoreLs),
+    /// Print a file of a snapshot on standard output
+    Cat(StoreCat),
+    /// Compare two snapshots
+    Diff(StoreDiff),
     /// Check the repository; without a key, hashes only
-    Verify {
-        /// The repository's folder
-        store: PathBuf,
-        /// Read and check every byte
-        #[arg(long)]
-        read_data: bool,
-        #[command(flatten)]
-        #[expect(missing_docs, reason = "clap would take it for help text")]
-        secret: Secret,
-    },
+    Verify(StoreVerify),
     /// Manage the passphrases that open it, and its recovery sheet
     #[command(subcommand)]
     Key(StoreKey),
@@ -459,6 +430,101 @@ pub enum Store {
         #[expect(missing_docs, reason = "clap would take it for help text")]
         secret: Secret,
     },
+}
+
+/// `store restore`
+#[derive(Debug, Args)]
+pub struct StoreRestore {
+    /// The repository's folder
+    pub store: PathBuf,
+    /// `latest`, or an id or its beginning
+    pub snapshot: String,
+    /// A folder that is empty or does not exist; left out with --to-device
+    #[arg(required_unless_present = "to_device")]
+    pub target: Option<PathBuf>,
+    /// Only these paths of the snapshot
+    pub paths: Vec<PathBuf>,
+    /// Make a folder that holds something what the snapshot says: only what differs is read
+    /// and written, and files the snapshot lacks stay
+    #[arg(long)]
+    pub in_place: bool,
+    /// With --in-place: remove what the snapshot lacks below the restored paths
+    #[arg(long, requires = "in_place")]
+    pub delete: bool,
+    /// Write one file of the snapshot, such as a disk image, over this block device or file,
+    /// where they differ; a path after the snapshot says which one
+    #[arg(long, value_name = "DEVICE", conflicts_with = "in_place")]
+    pub to_device: Option<PathBuf>,
+    /// The source whose latest snapshot is meant
+    #[arg(long)]
+    pub source: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub secret: Secret,
+}
+
+/// `store ls`
+#[derive(Debug, Args)]
+pub struct StoreLs {
+    /// The repository's folder
+    pub store: PathBuf,
+    /// `latest`, or an id or its beginning
+    #[arg(default_value = "latest")]
+    pub snapshot: String,
+    /// Only this path of the snapshot, with all below it
+    pub path: Option<PathBuf>,
+    /// Also show mode, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub secret: Secret,
+}
+
+/// `store cat`
+#[derive(Debug, Args)]
+pub struct StoreCat {
+    /// The repository's folder
+    pub store: PathBuf,
+    /// `latest`, or an id or its beginning
+    pub snapshot: String,
+    /// The file's path in the snapshot; left out, the one file of an image or a stream
+    pub path: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub secret: Secret,
+}
+
+/// `store diff`
+#[derive(Debug, Args)]
+pub struct StoreDiff {
+    /// The repository's folder
+    pub store: PathBuf,
+    /// The older snapshot: `latest`, or an id or its beginning
+    pub old: String,
+    /// The newer snapshot
+    pub new: String,
+    /// Only this path, with all below it
+    pub path: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub secret: Secret,
+}
+
+/// `store verify`
+#[derive(Debug, Args)]
+pub struct StoreVerify {
+    /// The repository's folder
+    pub store: PathBuf,
+    /// Read and check every byte
+    #[arg(long)]
+    pub read_data: bool,
+    /// Read for so long (10m, 2h) or so much (20GiB), what was not checked for longest first
+    #[arg(long, value_name = "TIME or SIZE")]
+    pub budget: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub secret: Secret,
 }
 
 /// `serve`

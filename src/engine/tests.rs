@@ -1,7 +1,9 @@
 //! Promises of whole operations, on stores in memory and in folders.
 
+mod budget;
 mod collect;
 mod copies;
+mod diffs;
 mod durability;
 mod faults;
 mod forge;

@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 
 use crate::engine::crypto::ReadingKey;
 use crate::engine::env::Env;
+use crate::engine::files::Existing;
 use crate::engine::store::{Folder, Store, StoreName};
 use crate::engine::{Access, CompareOptions, OpenSnapshot, Repository, Snapshot, compare, hex};
 use crate::model::markers::Proof;
@@ -162,7 +163,13 @@ fn examine(
 ) -> Result<(), Fault> {
     let engine = |error| Fault::engine(&error);
     let opened = OpenSnapshot::open(repository, snapshot).map_err(engine)?;
-    let restored = restore_opened(&opened, target, Vec::new(), tell, cancel)?;
+    let restored = restore_opened(
+        &opened,
+        (target, Existing::Refuse),
+        Vec::new(),
+        tell,
+        cancel,
+    )?;
     report.problems.extend(failures(&restored));
     let silent = |_: Progress| {};
     let meter = Meter::new(&silent, None);

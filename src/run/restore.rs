@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engine::files::RelPath;
+use crate::engine::files::{Existing, RelPath};
 use crate::engine::{Access, OpenSnapshot, Repository, RestoreOptions, RestoreReport, Snapshot};
 use crate::model::Timestamp;
 use crate::run::Cancel;
@@ -37,6 +37,12 @@ pub struct Restored {
     pub snapshot: String,
     /// How many entries were restored.
     pub files: u64,
+    /// How many of them were right before.
+    pub unchanged: u64,
+    /// How many names were removed because the snapshot lacks them.
+    pub deleted: u64,
+    /// How many bytes of the repository were read.
+    pub read: u64,
     /// How many bytes were written.
     pub bytes: u64,
     /// What could not be set on the way, in words.
@@ -55,21 +61,15 @@ pub fn restore(
     let store = fleet.store_named(wanted.from, Rights::Get)?;
     let repository = repository::open(store, Access::Reader(key))?;
     let snapshot = choose(&repository, wanted)?;
-    restore_snapshot(
-        &repository,
-        &snapshot,
-        wanted.to,
-        &wanted.paths,
-        tell,
-        cancel,
-    )
+    let place = (wanted.to, Existing::Refuse);
+    restore_snapshot(&repository, &snapshot, place, &wanted.paths, tell, cancel)
 }
 
 /// Restores a snapshot, whole or by path; a file that can't be restored is an error.
 pub fn restore_snapshot(
     repository: &Repository,
     snapshot: &Snapshot,
-    to: &Path,
+    (to, existing): (&Path, Existing),
     paths: &[Vec<u8>],
     tell: Tell<'_>,
     cancel: &Cancel,
@@ -79,7 +79,7 @@ pub fn restore_snapshot(
         .iter()
         .map(|path| inner_path(path))
         .collect::<Result<_, _>>()?;
-    let report = restore_opened(&opened, to, paths, tell, cancel)?;
+    let report = restore_opened(&opened, (to, existing), paths, tell, cancel)?;
     if !report.is_whole() {
         let named: Vec<String> = failures(&report)
             .into_iter()
@@ -100,6 +100,9 @@ pub fn restore_snapshot(
     Ok(Restored {
         snapshot: snapshot.clear.id.clone(),
         files: report.entries,
+        unchanged: report.unchanged,
+        deleted: report.deleted,
+        read: report.read,
         bytes: report.bytes,
         notes: notes.map(ToString::to_string).collect(),
     })
@@ -108,7 +111,7 @@ pub fn restore_snapshot(
 /// Restores an opened snapshot; the report tells which files could not be had.
 pub(super) fn restore_opened(
     opened: &OpenSnapshot,
-    to: &Path,
+    (to, existing): (&Path, Existing),
     paths: Vec<RelPath>,
     tell: Tell<'_>,
     cancel: &Cancel,
@@ -116,8 +119,8 @@ pub(super) fn restore_opened(
     let usual = RestoreOptions::default();
     let options = RestoreOptions {
         paths,
+        existing,
         threads: here::threads().unwrap_or(usual.threads),
-        ..usual
     };
     let meter = Meter::new(tell, None);
     crate::engine::restore(opened, to, &options, &meter, cancel)
@@ -131,7 +134,7 @@ pub(super) fn failures(report: &RestoreReport) -> Vec<String> {
 }
 
 /// Turns a path as people write it into one inside a snapshot.
-fn inner_path(path: &[u8]) -> Result<RelPath, Fault> {
+pub fn inner_path(path: &[u8]) -> Result<RelPath, Fault> {
     let mut bare = path;
     while let Some(rest) = bare.strip_prefix(b"/").or_else(|| bare.strip_prefix(b"./")) {
         bare = rest;

@@ -1,9 +1,14 @@
 //! `bkpctl store`: the engine on a folder, without a topology.
 
 mod backup;
+mod cat;
+mod diff;
+mod entry;
 mod key;
 mod ls;
 mod open;
+mod restore;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,15 +28,15 @@ use crate::cli::render::text::count;
 use crate::cli::signal;
 use crate::engine::crypto::CryptoError;
 use crate::engine::env::Env;
-use crate::engine::{
-    Access, EngineError, Level, Repository, Selection, Snapshot, verify as engine_verify,
+use crate::engine::files::RelPath;
+use crate::engine::{EngineError, Selection, Snapshot,
 };
 use crate::model::{ByteSize, Timestamp};
 use crate::run::Cancel;
 use crate::run::job::Progress;
 use crate::run::message::{Fault, FaultKind};
 use crate::run::meter::Meter;
-use crate::run::restore::restore_snapshot;
+use crate::run::restore::inner_path;
 
 /// Does what the verb says.
 pub fn run(context: &Context, verb: &Verb) -> Outcome {
@@ -83,44 +88,15 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
                 args.json,
             )
         }
-        Verb::Restore {
-            store,
-            snapshot,
-            target,
-            paths,
-            source,
-            secret: args,
-        } => {
-            let wanted = source
-                .as_ref()
-                .map_or_else(|| snapshot.clone(), |s| format!("{s}/{snapshot}"));
-            restore(
-                context,
-                store,
-                &wanted,
-                target,
-                paths,
-                &secret(args, false)?,
-            )
-        }
+        Verb::Restore(args) => restore::run(context, args),
         Verb::Snapshots {
             store,
             secret: args,
         } => snapshots(context, store, &secret(args, false)?, args.json),
-        Verb::Ls {
-            store,
-            snapshot,
-            secret: args,
-        } => {
-            let repository = reader(store, &secret(args, false)?)?;
-            let found = repository.find_snapshot(snapshot).map_err(engine)?;
-            ls::run(context, &repository, &found, args.json)
-        }
-        Verb::Verify {
-            store,
-            read_data,
-            secret: args,
-        } => verify(context, store, *read_data, args),
+        Verb::Ls(args) => ls::run(context, args),
+        Verb::Cat(args) => cat::run(args),
+        Verb::Diff(args) => diff::run(context, args),
+        Verb::Verify(args) => verify::run(context, args),
         Verb::Key(verb) => key::run(context, verb),
         Verb::Sync {
             from,
@@ -128,6 +104,13 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
             secret: args,
         } => sync(context, from, to, args.json),
     }
+}
+
+/// Reads a path as people write it into one inside a snapshot; none means the root.
+fn inner(path: Option<&Path>) -> Result<RelPath, Failure> {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = path.map_or(&b""[..], |path| path.as_os_str().as_bytes());
+    inner_path(bytes).map_err(failure)
 }
 
 /// Turns an engine's error into a failure.
@@ -194,38 +177,6 @@ fn shown<T>(
     }
 }
 
-fn restore(
-    context: &Context,
-    store: &Path,
-    wanted: &str,
-    target: &Path,
-    paths: &[PathBuf],
-    key: &Secret,
-) -> Outcome {
-    use std::os::unix::ffi::OsStrExt;
-    let repository = reader(store, key)?;
-    let snapshot = repository.find_snapshot(wanted).map_err(engine)?;
-    let paths: Vec<Vec<u8>> = paths
-        .iter()
-        .map(|p| p.as_os_str().as_bytes().to_vec())
-        .collect();
-    let words = |made: &crate::run::restore::Restored| {
-        format!(
-            "{} entries, {} restored to {}",
-            made.files,
-            ByteSize(made.bytes),
-            target.display()
-        )
-    };
-    let restored = shown(context, (store, wanted), words, |tell, cancel| {
-        restore_snapshot(&repository, &snapshot, target, &paths, tell, cancel)
-    })?;
-    for note in &restored.notes {
-        context.warn(note);
-    }
-    Ok(Exit::Ok)
-}
-
 fn snapshots(context: &Context, store: &Path, key: &Secret, json: bool) -> Outcome {
     let repository = reader(store, key)?;
     let listed = repository.snapshots(None).map_err(engine)?;
@@ -274,69 +225,6 @@ fn table(snapshots: &[Snapshot]) -> String {
         ]);
     }
     aligned(&rows)
-}
-
-fn verify(
-    context: &Context,
-    store: &Path,
-    read_data: bool,
-    args: &crate::cli::args::Secret,
-) -> Outcome {
-    // Whoever has no key can still check every hash.
-    let key = secret(args, false).ok();
-    let repository = match &key {
-        Some(key) => reader(store, key)?,
-        None => {
-            Repository::open(open_store(store)?, Env::system(), Access::Keyless).map_err(engine)?
-        }
-    };
-    let level = match (read_data, &key) {
-        (false, _) => Level::Structure,
-        (true, None) => Level::Packs,
-        (true, Some(_)) => Level::Full,
-    };
-    let words = |made: &crate::engine::VerifyReport| {
-        let depth = match level {
-            Level::Structure => "structure checked, no pack was read",
-            Level::Packs => "every byte checked by hash, without a key",
-            Level::Full => "every byte decrypted and checked",
-        };
-        format!(
-            "{} snapshots, {} packs, {} read: {depth}",
-            made.snapshots,
-            made.packs,
-            ByteSize(made.bytes),
-        )
-    };
-    let report = shown(context, (store, "verify"), words, |tell, cancel| {
-        let meter = Meter::new(tell, None);
-        engine_verify(
-            &repository,
-            &crate::engine::VerifyOptions::new(level),
-            &meter,
-            cancel,
-        )
-        .map_err(|error| Fault::engine(&error))
-    })?;
-    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-    if args.json {
-        context.print_json(&json!({
-            "clean": report.is_clean(),
-            "snapshots": report.snapshots,
-            "packs": report.packs,
-            "bytes": report.bytes,
-            "findings": findings,
-        }))?;
-    } else {
-        for finding in &findings {
-            context.print(&format!("✗ {finding}"));
-        }
-    }
-    if report.is_clean() {
-        return Ok(Exit::Ok);
-    }
-    Err(Failure::new(format!("{} is damaged in {} places", store.display(), report.total))
-        .help("snapshots that need no damaged file still restore; sync from another datastore of the same key brings packs back"))
 }
 
 fn sync(context: &Context, from: &Path, to: &Path, json: bool) -> Outcome {

@@ -79,7 +79,7 @@ pub trait Store: Send + Sync {
 
     /// Returns how many calls at once keep it busy; more than few where each takes long.
     fn calls_at_once(&self) -> usize {
-        2
+        1
     }
 
     /// Stores a new file: all of it or nothing, and durable once this returns.
