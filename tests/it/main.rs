@@ -15,6 +15,7 @@ mod ssh_transport;
 mod ssh_trust;
 mod store_backup;
 mod store_key;
+mod store_verbs;
 mod support;
 mod trouble;
 mod two_hosts;
