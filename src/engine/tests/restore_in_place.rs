@@ -304,6 +304,58 @@ fn an_image_is_written_over_a_file_where_it_differs() {
     assert!(same());
 }
 
+#[test]
+fn a_whole_restore_stays_inside_while_folders_are_swapped_for_links() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let (repository, place, target) = restored();
+    let outside = place.path().join("outside");
+    fs::create_dir_all(outside.join("empty")).expect("created");
+    fs::write(outside.join("conf-001"), b"precious").expect("written");
+    fs::write(outside.join("empty/precious"), b"precious").expect("written");
+    let seen = || {
+        let meta = |name: &str| fs::metadata(outside.join(name)).expect("it exists");
+        ["", "empty", "conf-001", "empty/precious"].map(|name| meta(name).ctime_nsec())
+    };
+    let before = seen();
+    let (stop, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let (etc, aside) = (target.join("etc"), target.join("aside"));
+        let (stop, swaps, outside) = (&stop, &swaps, &outside);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                if fs::rename(&etc, &aside).is_ok() {
+                    // Failures are the restoring threads' doing, and as good an attack.
+                    let _ = symlink(outside, &etc);
+                    let _ = fs::remove_file(&etc);
+                    let _ = fs::rename(&aside, &etc);
+                    swaps.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    let _ = fs::create_dir(&etc);
+                }
+            }
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(3);
+        while std::time::Instant::now() < end {
+            for existing in [Existing::Update, Existing::Mirror] {
+                drop(restore_as(&repository, &target, existing));
+                drop(fs::write(target.join("etc/conf-002"), b"differs"));
+                drop(fs::write(target.join("etc/extra"), b"extra"));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(swaps.load(Ordering::Relaxed) > 100, "the race took place");
+    // The test itself writes through the link now and then; the restore never does.
+    let mut names: Vec<_> = fs::read_dir(&outside)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.retain(|name| name != "conf-002" && name != "extra");
+    names.sort();
+    assert_eq!(names, ["conf-001", "empty"]);
+    assert_eq!(seen()[1..], before[1..]);
+}
+
 fn arbitrary_tree() -> impl Strategy<Value = Vec<(u8, u8, usize, u64)>> {
     let size = prop_oneof![4 => 0_usize..3000, 1 => 4_000_000_usize..6_000_000];
     proptest::collection::vec((0_u8..12, 0_u8..6, size, 0_u64..3), 0..14)

@@ -487,6 +487,68 @@ fn nothing_escapes_while_directories_are_swapped_for_links() {
     }
 }
 
+#[test]
+fn nothing_outside_is_removed_while_directories_are_swapped_for_links() {
+    for guard in [Guard::Kernel, Guard::Stepwise] {
+        let dir = temporary();
+        let outside = temporary();
+        fs::create_dir_all(outside.path().join("sub/deep")).expect("created");
+        fs::write(outside.path().join("sub/deep/precious"), "x").expect("written");
+        fs::create_dir_all(dir.path().join("d/sub")).expect("created");
+        let (stop, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
+        let mut removed = 0_u64;
+        std::thread::scope(|scope| {
+            scope.spawn(|| swap_until(&stop, &swaps, dir.path(), outside.path()));
+            let end = Instant::now() + Duration::from_secs(1);
+            while Instant::now() < end {
+                let target = target_with(dir.path(), guard, Existing::Mirror);
+                // Both where the attacker works and at what he swaps.
+                for sub in ["d/sub", "aside/sub"] {
+                    let deep = dir.path().join(sub).join("deep");
+                    drop(fs::create_dir(&deep));
+                    drop(target.live_names(&path(sub)));
+                    let gone =
+                        target.remove(&mut Parents::default(), &path(&format!("{sub}/deep")));
+                    removed += gone.unwrap_or(0);
+                }
+                // The attacker's own link may go, what it leads to may not.
+                drop(target.remove(&mut Parents::default(), &path("d/sub/none")));
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(
+            removed > 0 && swaps.load(Ordering::Relaxed) > 100,
+            "{guard:?}: the race took place"
+        );
+        let precious = fs::read(outside.path().join("sub/deep/precious"));
+        assert_eq!(precious.expect("it exists"), b"x", "{guard:?}");
+    }
+}
+
+#[test]
+fn a_tree_of_any_depth_is_removed_and_links_in_it_are_not_followed() {
+    let dir = temporary();
+    let outside = temporary();
+    fs::write(outside.path().join("precious"), "x").expect("written");
+    let top = dir.path().join("top");
+    fs::create_dir(&top).expect("created");
+    let mut deep = fs::File::open(&top).expect("it can be opened");
+    for level in 0..3000 {
+        rustix::fs::mkdirat(&deep, c"d", Mode::RWXU).expect("created");
+        if level % 500 == 0 {
+            rustix::fs::symlinkat(outside.path(), &deep, c"link").expect("linked");
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let below = rustix::fs::openat(&deep, c"d", flags, Mode::empty());
+        deep = below.expect("it can be opened").into();
+    }
+    let target = Target::open(dir.path(), Existing::Mirror).expect("told so");
+    let removed = target.remove(&mut Parents::default(), &path("top"));
+    assert_eq!(removed.expect("removed"), 3007);
+    assert_eq!(fs::read_dir(dir.path()).expect("it exists").count(), 0);
+    assert!(outside.path().join("precious").exists());
+}
+
 /// A recipe for one entry of a random tree, made with the standard library.
 #[derive(Debug, Clone)]
 enum Recipe {
