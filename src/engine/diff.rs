@@ -262,8 +262,10 @@ fn same_data(
         piece.start == 0 && snapshot.reader.plain_len(&piece.chunk) == Some(piece.len)
     };
     let (mut left, mut right) = (Pieces::of(one)?, Pieces::of(other)?);
-    while same_names {
+    loop {
         match (left.next(), right.next()) {
+            // Other keys give other names.
+            _ if !same_names => break,
             (None, None) => return Ok(true),
             (Some(piece), Some(found)) if piece == found => {}
             // Whole chunks of one place and length with other names are other bytes.

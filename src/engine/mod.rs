@@ -56,7 +56,7 @@ pub use self::slots::{Slot, slots, unlock};
 pub use self::snapshot::OpenSnapshot;
 pub use self::sync::{Selection, SyncReport, sync};
 pub use self::verify::{
-    Budget, Coverage, Finding, Level, Problem, VerifyOptions, VerifyReport, verify,
+    Budget, Coverage, Finding, Level, Problem, VerifyOptions, VerifyReport, verify, verify_with,
 };
 
 #[cfg(test)]

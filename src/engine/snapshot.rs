@@ -94,15 +94,14 @@ impl OpenSnapshot {
     /// Returns the file of a path; another name of a file gives that file's data.
     pub fn file(&self, path: &RelPath) -> Result<Entry, EngineError> {
         let missing = || EngineError::NoPath(path.to_string());
-        let mut entry = match self.entry(path)? {
-            Some(entry) => entry,
+        let mut entry = if let Some(entry) = self.entry(path)? {
+            entry
+        } else {
             // A single file that was backed up is the root and known by its name.
-            None => {
-                let root = self.entry(&RelPath::root())?;
-                let root = root.filter(|root| !root.kind.is_dir());
-                root.filter(|_| self.root_file_name() == *path)
-                    .ok_or_else(missing)?
-            }
+            let root = self.entry(&RelPath::root())?;
+            let root = root.filter(|root| !root.kind.is_dir());
+            root.filter(|_| self.root_file_name() == *path)
+                .ok_or_else(missing)?
         };
         if let Kind::Hardlink { to } = &entry.kind {
             let first = self.entry(to)?.ok_or_else(missing)?;

@@ -179,8 +179,18 @@ impl VerifyReport {
     }
 }
 
-/// Checks a repository; [`Level::Full`] needs the reading key.
+/// Checks all of a repository at a level; [`Level::Full`] needs the reading key.
 pub fn verify(
+    repository: &Repository,
+    level: Level,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<VerifyReport, EngineError> {
+    verify_with(repository, &VerifyOptions::new(level), observer, cancel)
+}
+
+/// Checks a repository as far as the options say; [`Level::Full`] needs the reading key.
+pub fn verify_with(
     repository: &Repository,
     options: &VerifyOptions,
     observer: &dyn Observer,

@@ -254,9 +254,9 @@ impl Restore<'_> {
             (How::New(file), reason) => {
                 // A part of a file must not pass for the whole.
                 self.target.discard(file)?;
-                reason
-                    .into_iter()
-                    .for_each(|reason| self.fail(path, reason));
+                if let Some(reason) = reason {
+                    self.fail(path, reason);
+                }
                 Ok(())
             }
             (How::InPlace(file), None) if !self.is_stopped() => {

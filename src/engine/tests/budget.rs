@@ -6,7 +6,7 @@ use super::support::*;
 use crate::engine::env::Cancel;
 use crate::engine::store::{Call, Counting, Folder, Memory, Store};
 use crate::engine::{
-    Access, Budget, Level, Repository, Silent, VerifyOptions, VerifyReport, verify,
+    Access, Budget, Level, Repository, Silent, VerifyOptions, VerifyReport, verify_with,
 };
 
 fn check(store: Arc<dyn Store>, level: Level, budget: Option<Budget>) -> VerifyReport {
@@ -18,7 +18,7 @@ fn check(store: Arc<dyn Store>, level: Level, budget: Option<Budget>) -> VerifyR
         budget,
         ..VerifyOptions::new(level)
     };
-    verify(&repository, &options, &Silent, &Cancel::new()).expect("a verification")
+    verify_with(&repository, &options, &Silent, &Cancel::new()).expect("a verification")
 }
 
 fn filled() -> (Arc<Memory>, u64) {

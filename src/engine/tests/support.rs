@@ -190,7 +190,7 @@ pub(super) fn tree() -> (tempfile::TempDir, PathBuf) {
 pub(super) fn verify_all(repository: &Repository) -> Vec<String> {
     let report = crate::engine::verify(
         repository,
-        &crate::engine::VerifyOptions::new(crate::engine::Level::Full),
+        crate::engine::Level::Full,
         &Silent,
         &Cancel::new(),
     )

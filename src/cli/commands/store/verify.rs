@@ -11,7 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::engine::env::Env;
 use crate::engine::{
-    Access, Budget, Coverage, Level, Repository, VerifyOptions, VerifyReport, verify,
+    Access, Budget, Coverage, Level, Repository, VerifyOptions, VerifyReport, verify_with,
 };
 use crate::model::{ByteSize, Period};
 use crate::run::message::Fault;
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, args: &StoreVerify) -> Outcome {
     let label = (args.store.as_path(), "verify");
     let report = shown(context, label, words, |tell, cancel| {
         let meter = Meter::new(tell, None);
-        verify(&repository, &options, &meter, cancel).map_err(|error| Fault::engine(&error))
+        verify_with(&repository, &options, &meter, cancel).map_err(|error| Fault::engine(&error))
     })?;
     if let (Some(_), Some(reason)) = (budget, &report.forgotten) {
         context.warn(&format!(
