@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::model::{ByteSize, Period};
+
 /// Treats a backup topology as code: declare it in KDL, plan it, apply it, prove it.
 #[derive(Debug, Parser)]
 #[command(
@@ -345,6 +347,29 @@ pub enum StoreKey {
     },
 }
 
+/// How many snapshots of each source stay.
+#[derive(Debug, Clone, Args)]
+pub struct KeepRules {
+    /// Keep the newest so many
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of so many hours
+    #[arg(long, value_name = "N")]
+    pub keep_hourly: Option<u32>,
+    /// Keep the newest of each of so many days
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<u32>,
+    /// Keep the newest of each of so many weeks, from Monday to Sunday
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<u32>,
+    /// Keep the newest of each of so many months
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<u32>,
+    /// Keep the newest of each of so many years
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<u32>,
+}
+
 /// The verbs of `store`.
 #[derive(Debug, Subcommand)]
 pub enum Store {
@@ -420,6 +445,45 @@ pub enum Store {
     /// Manage the passphrases that open it, and its recovery sheet
     #[command(subcommand)]
     Key(StoreKey),
+    /// Forget snapshots by rules, or those that are named; gc frees what only they needed
+    Forget {
+        /// The repository's folder
+        store: PathBuf,
+        /// Snapshots to forget instead of applying rules: ids, their beginnings, or names
+        snapshots: Vec<String>,
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
+        keep: KeepRules,
+        /// Apply the rules to this source alone; may be repeated
+        #[arg(long)]
+        source: Vec<String>,
+        /// Allow that nothing stays of a source
+        #[arg(long)]
+        allow_empty: bool,
+        /// Only say what would stay and go
+        #[arg(long)]
+        dry_run: bool,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what no snapshot needs, while backups go on; needs no key
+    Gc {
+        /// The repository's folder
+        store: PathBuf,
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Move at most so much out of packs that are mostly dead, such as 10GiB
+        #[arg(long, value_name = "SIZE")]
+        max_repack: Option<ByteSize>,
+        /// End backups, restores and copies that are still running after this time, such as 12h
+        #[arg(long, value_name = "TIME")]
+        expire_after: Option<Period>,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// Copy what is missing from one repository to another of the same key
     Sync {
         /// Where snapshots come from

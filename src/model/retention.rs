@@ -7,7 +7,7 @@
 //! A snapshot that is not complete is kept only if it is the newest of all. Protected snapshots
 //! and those without a receipt stay and use up no period.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use jiff::tz::TimeZone;
@@ -219,6 +219,16 @@ pub fn verdicts(
         reason: reason.unwrap_or(Reason::NoRule),
     };
     Ok(order.into_iter().zip(reasons).map(verdict).collect())
+}
+
+/// Returns the sources of which nothing would stay, given each snapshot's source and fate.
+pub fn emptied<'a>(fates: impl IntoIterator<Item = (&'a str, bool)>) -> Vec<&'a str> {
+    let mut sources: BTreeMap<&str, bool> = BTreeMap::new();
+    for (source, stays) in fates {
+        *sources.entry(source).or_default() |= stays;
+    }
+    let empty = sources.into_iter().filter(|(_, stays)| !stays);
+    empty.map(|(source, _)| source).collect()
 }
 
 /// Decides what no rule decides.

@@ -14,6 +14,7 @@ mod ssh_threads;
 mod ssh_transport;
 mod ssh_trust;
 mod store_backup;
+mod store_gc;
 mod store_key;
 mod store_verbs;
 mod support;

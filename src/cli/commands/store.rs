@@ -4,6 +4,8 @@ mod backup;
 mod cat;
 mod diff;
 mod entry;
+mod forget;
+mod gc;
 mod key;
 mod ls;
 mod open;
@@ -98,6 +100,34 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
         Verb::Diff(args) => diff::run(context, args),
         Verb::Verify(args) => verify::run(context, args),
         Verb::Key(verb) => key::run(context, verb),
+        Verb::Forget {
+            store,
+            snapshots,
+            keep,
+            source,
+            allow_empty,
+            dry_run,
+            json,
+        } => {
+            let wanted = forget::Wanted {
+                snapshots,
+                keep,
+                sources: source,
+                allow_empty: *allow_empty,
+                dry_run: *dry_run,
+            };
+            forget::run(context, store, &wanted, *json)
+        }
+        Verb::Gc {
+            store,
+            dry_run,
+            max_repack,
+            expire_after,
+            json,
+        } => {
+            let options = gc::options(*dry_run, *max_repack, *expire_after);
+            gc::run(context, store, &options, *json)
+        }
         Verb::Sync {
             from,
             to,
@@ -137,6 +167,7 @@ fn engine(error: EngineError) -> Failure {
 fn failure(fault: Fault) -> Failure {
     let exit = match fault.kind {
         FaultKind::Stopped => Exit::Interrupted,
+        FaultKind::Locked => Exit::Locked,
         _ => Exit::Error,
     };
     Failure::new(fault.message).exit(exit)

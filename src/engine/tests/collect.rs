@@ -655,7 +655,7 @@ fn a_manifest_or_a_list_of_references_that_is_damaged_is_named_and_nothing_goes(
         let damaged = list(&*store, folder);
         for name in &damaged {
             store.damage(name, |bytes| {
-                bytes.iter_mut().skip(400).for_each(|byte| *byte ^= 1)
+                bytes.iter_mut().skip(400).for_each(|byte| *byte ^= 1);
             });
             if folder == Folder::Snapshots {
                 store.damage(name, |bytes| bytes[3] ^= 1);

@@ -213,6 +213,19 @@ fn nothing_is_decided_without_rules_or_by_a_clock_that_jumped_back() {
     );
 }
 
+#[test]
+fn sources_that_would_be_left_empty_are_named() {
+    let fates = [
+        ("b", false),
+        ("a", false),
+        ("c", true),
+        ("a", true),
+        ("c", false),
+    ];
+    assert_eq!(emptied(fates), ["b"]);
+    assert!(emptied([]).is_empty());
+}
+
 /// Says the same as [`verdicts`] in another way: by trying every snapshot against every rule.
 fn model(snapshots: &[Candidate], keep: &Keep) -> Vec<String> {
     let mut left: Vec<&Candidate> = snapshots.iter().filter(|s| s.received.is_some()).collect();
