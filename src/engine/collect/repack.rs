@@ -149,6 +149,7 @@ impl Repack<'_, '_> {
         let salt = collection.env.random().map_err(CryptoError::Entropy)?;
         let (bytes, entries) = filling.builder.finish(is_data, salt);
         collection.put(&entries.info().name(), &bytes)?;
+        collection.report.written_bytes += entries.size;
         self.unindexed.push(entries);
         self.stored.extend(filling.from);
         self.put_segment(SEGMENT_PACKS)
@@ -167,10 +168,9 @@ impl Repack<'_, '_> {
 }
 
 impl Collection<'_> {
-    fn put(&mut self, name: &StoreName, bytes: &[u8]) -> Result<(), EngineError> {
+    fn put(&self, name: &StoreName, bytes: &[u8]) -> Result<(), EngineError> {
         if self.store.put(name, bytes)? == Put::Stored {
             let bytes = bytes.len() as u64;
-            self.report.written_bytes += bytes;
             self.observer.event(Event::Stored { bytes });
         }
         Ok(())
