@@ -380,6 +380,7 @@ fn calls(counts: &BTreeMap<StoreOp, Tally>) -> BTreeMap<String, u64> {
         StoreOp::Size(folder) => format!("size {}", folder.as_str()),
         StoreOp::List(folder) => format!("list {}", folder.as_str()),
         StoreOp::Remove(folder) => format!("remove {}", folder.as_str()),
+        StoreOp::SetAside(folder) => format!("set aside {}", folder.as_str()),
         StoreOp::Settle(folder) => format!("settle {}", folder.as_str()),
         StoreOp::OpenSession | StoreOp::CloseSession => "session".to_owned(),
         StoreOp::Commit => "commit".to_owned(),

@@ -121,6 +121,10 @@ impl Store for RemoteStore {
         self.done(StoreCall::Remove { name: name.clone() }, &[])
     }
 
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.done(StoreCall::SetAside { name: name.clone() }, &[])
+    }
+
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.done(StoreCall::Settle { name: name.clone() }, &[])
     }

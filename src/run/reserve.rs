@@ -82,6 +82,10 @@ impl<S: Store> Store for Reserved<S> {
         self.inner.remove(name)
     }
 
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.set_aside(name)
+    }
+
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.settle(name)
     }

@@ -47,6 +47,11 @@ pub enum StoreCall {
         /// The name.
         name: StoreName,
     },
+    /// Move a damaged file aside.
+    SetAside {
+        /// The name.
+        name: StoreName,
+    },
     /// Make a file durable that is there.
     Settle {
         /// The name.
@@ -175,6 +180,7 @@ impl Allowed {
             | StoreCall::OpenSession { .. }
             | StoreCall::Commit { .. } => self.put || self.admin,
             StoreCall::Remove { .. }
+            | StoreCall::SetAside { .. }
             | StoreCall::PutManaged
             | StoreCall::ListSessions
             | StoreCall::ExpireSession { .. } => self.admin,
@@ -203,6 +209,7 @@ fn subject(call: &StoreCall) -> String {
         | StoreCall::GetRange { name, .. }
         | StoreCall::Size { name }
         | StoreCall::Remove { name }
+        | StoreCall::SetAside { name }
         | StoreCall::Settle { name }
         | StoreCall::Commit { manifest: name, .. } => name.to_string(),
         StoreCall::List { folder } => folder.as_str().to_owned(),
@@ -235,6 +242,7 @@ fn carry_out(
             Ok((StoreReply::Listed, json))
         }
         StoreCall::Remove { name } => store.remove(name).and_then(|()| only(StoreReply::Done)),
+        StoreCall::SetAside { name } => store.set_aside(name).and_then(|()| only(StoreReply::Done)),
         StoreCall::Settle { name } => store.settle(name).and_then(|()| only(StoreReply::Done)),
         StoreCall::OpenSession { session, kind } => store
             .open_session(session, *kind)

@@ -91,6 +91,10 @@ impl<S: Store> Store for Lying<S> {
         self.inner.remove(name)
     }
 
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.set_aside(name)
+    }
+
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.settle(name)
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{PackEntries, decode, encode};
-use crate::engine::store::{Folder, Listed, Store, StoreError, StoreName};
+use crate::engine::store::{Folder, Listed, SessionKind, Store, StoreError, StoreName};
 
 /// The most entries of a segment, unless one pack has more.
 pub const SEGMENT_ENTRIES_MAX: usize = 1 << 19;
@@ -31,11 +31,11 @@ pub fn in_segments(packs: &[PackEntries]) -> impl Iterator<Item = &[PackEntries]
 
 /// Merges small segments if there are many, and returns how many were merged.
 ///
-/// The caller holds a write session: a collection that begins now waits for it before it
-/// replaces segments, and one that began before is left alone.
+/// The caller holds a write session: a collection or repair that begins now waits for it before
+/// it replaces segments, and one that began before is left alone.
 pub fn merge(store: &dyn Store) -> Result<usize, StoreError> {
     let run = choose(store.list(Folder::Index)?);
-    if run.is_empty() || !store.list(Folder::Gc)?.is_empty() || !may_remove(store)? {
+    if run.is_empty() || !may_replace(store)? {
         return Ok(0);
     }
     let mut packs = BTreeMap::new();
@@ -78,12 +78,13 @@ pub fn put_segments(
     Ok(names)
 }
 
-/// Tells whether old segments could be removed: else a merge would only add to them.
-fn may_remove(store: &dyn Store) -> Result<bool, StoreError> {
-    // No bytes have this hash, so nothing is removed.
-    match store.remove(&StoreName::index(&[0; 32])) {
+/// Tells whether segments may be replaced now.
+fn may_replace(store: &dyn Store) -> Result<bool, StoreError> {
+    match store.list_sessions() {
+        Ok(open) => Ok(open.iter().all(|open| open.kind != SessionKind::Collect)),
+        // Who may not look may not remove either: the merged segment would come on top.
         Err(StoreError::Denied { .. }) => Ok(false),
-        removed => removed.map(|()| true),
+        Err(error) => Err(error),
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
     use crate::engine::env::fixed;
     use crate::engine::index::{Place, load};
     use crate::engine::pack::BlobKind;
-    use crate::engine::store::Memory;
+    use crate::engine::store::{Memory, SessionId};
 
     /// Makes a pack of one blob that nothing else knows.
     fn pack(number: u64) -> PackEntries {
@@ -175,10 +176,11 @@ mod tests {
         for number in 0..20 {
             put_segments(&store, &[pack(number)]).expect("a put");
         }
-        let list = StoreName::parse("gc/1").expect("a good name");
-        store.put(&list, b"").expect("a put");
+        let collector = SessionId::new([1; 16]);
+        let opened = store.open_session(&collector, SessionKind::Collect);
+        opened.expect("a session");
         assert_eq!(merge(&store), Ok(0));
-        store.remove(&list).expect("a removal");
+        store.close_session(&collector).expect("a session ends");
         assert_eq!(merge(&store), Ok(20));
         assert_eq!(count(&store), 1);
         assert_complete(&store, 20);

@@ -12,6 +12,7 @@ pub fn check<S: Store>(make: &dyn Fn() -> S) {
     ranges_are_exact(&make());
     listings_are_whole_and_sorted(&make());
     removing_twice_is_no_error(&make());
+    what_is_set_aside_is_kept_and_its_name_is_free(&make());
     snapshots_appear_by_commit_alone(&make());
     receipts_form_a_chain(&make());
     open_sessions_are_listed(&make());
@@ -145,6 +146,26 @@ fn removing_twice_is_no_error(store: &dyn Store) {
     assert_eq!(store.remove(&key), Ok(()));
     assert_eq!(store.list(Folder::Gc), Ok(Vec::new()));
     assert_eq!(store.put(&key, b"y"), Ok(Put::Stored));
+}
+
+fn what_is_set_aside_is_kept_and_its_name_is_free(store: &dyn Store) {
+    let bytes = b"a pack".as_slice();
+    let pack = pack(bytes);
+    for taken in 0..3 {
+        assert_eq!(store.put(&pack, bytes), Ok(Put::Stored));
+        for _ in 0..2 {
+            assert_eq!(store.set_aside(&pack), Ok(()));
+        }
+        assert!(absent(store, &pack), "what is set aside is still there");
+        assert_eq!(store.get(&pack.aside(taken)), Ok(bytes.to_vec()));
+    }
+    assert_eq!(store.list(Folder::Packs), Ok(Vec::new()));
+    let kept = store.list(Folder::Damaged).expect("a listing works");
+    assert_eq!(kept.len(), 3);
+    let segment = StoreName::index(blake3::hash(bytes).as_bytes());
+    store.put(&segment, bytes).expect("a put works");
+    assert_eq!(store.set_aside(&segment), Ok(()));
+    assert_eq!(store.get(&segment.aside(0)), Ok(bytes.to_vec()));
 }
 
 fn snapshots_appear_by_commit_alone(store: &dyn Store) {

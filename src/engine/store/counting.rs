@@ -22,6 +22,8 @@ pub enum Call {
     List(Folder),
     /// [`Store::remove`].
     Remove(Folder),
+    /// [`Store::set_aside`].
+    SetAside(Folder),
     /// [`Store::settle`].
     Settle(Folder),
     /// [`Store::open_session`].
@@ -132,6 +134,12 @@ impl<S: Store> Store for Counting<S> {
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.remove(name)?;
         self.count(Call::Remove(name.folder()), 0, ());
+        Ok(())
+    }
+
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.set_aside(name)?;
+        self.count(Call::SetAside(name.folder()), 0, ());
         Ok(())
     }
 

@@ -406,6 +406,28 @@ impl Store for Dir {
         }
     }
 
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        let path = self.path(name);
+        if absent_is_none(self.size(name))?.is_none() {
+            return Ok(());
+        }
+        for taken in 0.. {
+            let aside = self.path(&name.aside(taken));
+            let folder = aside.parent().expect("a store's files lie in folders");
+            match self.move_aside(&path, &aside, folder) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Somebody else moved it.
+                Err(error) if is_absent(&error) => break,
+                moved => {
+                    moved.map_err(|error| StoreError::from_io(name.as_str(), &error))?;
+                    self.sync_names(folder, Folder::Damaged.depth())?;
+                    break;
+                }
+            }
+        }
+        self.sync(path.parent().expect("a store's files lie in folders"))
+    }
+
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         let path = self.path(name);
         self.at(name.as_str(), |disk| disk.size(&path))?;
@@ -452,6 +474,16 @@ impl Store for Dir {
 }
 
 impl Dir {
+    fn move_aside(&self, path: &Path, aside: &Path, folder: &Path) -> io::Result<()> {
+        let all = self.root.join(Folder::Damaged.as_str());
+        // Repositories that were made by older programs have no such folder.
+        if self.disk.make_folder(&all)? {
+            self.disk.sync_folder(&self.root)?;
+        }
+        self.disk.make_folder(folder)?;
+        self.disk.publish(path, aside)
+    }
+
     fn list_into(
         &self,
         folder: &str,

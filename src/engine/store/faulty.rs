@@ -130,6 +130,10 @@ impl<S: Store> Store for Faulty<S> {
         self.run("remove", |inner| inner.remove(name))
     }
 
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.run("set_aside", |inner| inner.set_aside(name))
+    }
+
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.run("settle", |inner| inner.settle(name))
     }

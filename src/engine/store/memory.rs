@@ -132,6 +132,18 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let free = (0..).map(|taken| name.aside(taken));
+        let free = free
+            .into_iter()
+            .find(|aside| !state.files.contains_key(aside));
+        if let (Some(aside), Some(bytes)) = (free, state.files.remove(name)) {
+            state.files.insert(aside, bytes);
+        }
+        Ok(())
+    }
+
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.size(name).map(|_| ())
     }

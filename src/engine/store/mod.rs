@@ -106,6 +106,10 @@ pub trait Store: Send + Sync {
     /// Removes a file; one that is gone already is no error.
     fn remove(&self, name: &StoreName) -> Result<(), StoreError>;
 
+    /// Moves a damaged file to [`StoreName::aside`], durably and never over another one; a
+    /// file that is gone already is no error.
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError>;
+
     /// Makes a file durable that is there.
     ///
     /// What others put shows before it is durable, and they may have died in between; so it
@@ -170,6 +174,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         (**self).remove(name)
+    }
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        (**self).set_aside(name)
     }
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         (**self).settle(name)

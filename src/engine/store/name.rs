@@ -37,11 +37,13 @@ pub enum Folder {
     Proofs,
     /// What is needed to start again from nothing.
     Recovery,
+    /// What a repair set aside.
+    Damaged,
 }
 
 impl Folder {
     /// Every folder.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Root,
         Self::Keys,
         Self::Packs,
@@ -53,6 +55,7 @@ impl Folder {
         Self::Verify,
         Self::Proofs,
         Self::Recovery,
+        Self::Damaged,
     ];
 
     /// Returns the folder's name on disk; empty for the root.
@@ -69,13 +72,19 @@ impl Folder {
             Self::Verify => "verify",
             Self::Proofs => "proofs",
             Self::Recovery => "recovery",
+            Self::Damaged => "damaged",
         }
     }
 
     /// Returns how many folders lie between this one and its files.
     pub fn depth(self) -> usize {
         match self {
-            Self::Packs | Self::Meta | Self::Snapshots | Self::Receipts | Self::Proofs => 1,
+            Self::Packs
+            | Self::Meta
+            | Self::Snapshots
+            | Self::Receipts
+            | Self::Proofs
+            | Self::Damaged => 1,
             _ => 0,
         }
     }
@@ -172,6 +181,26 @@ impl StoreName {
     /// Returns the name of a file in `folder` below the given parts.
     pub fn within(folder: Folder, parts: &[&str]) -> Result<Self, StoreError> {
         Self::parse(&format!("{}/{}", folder.as_str(), parts.join("/")))
+    }
+
+    /// Returns the name that a damaged file gets; `taken` names were taken before it.
+    ///
+    /// A file that is set aside again, after it was stored anew, gets a number behind its name.
+    pub fn aside(&self, taken: u32) -> Self {
+        let mut parts = self.parts().collect::<Vec<_>>();
+        if parts.len() < 2 {
+            parts.insert(0, self.folder.as_str());
+        }
+        // A part that is as long as a name may be has no room for the number.
+        let file = &parts[1][..parts[1].len().min(PART_BYTES_MAX - 11)];
+        let mut text = format!("damaged/{}/{file}", parts[0]);
+        if taken > 0 {
+            text = format!("{text}.{taken}");
+        }
+        Self {
+            text,
+            folder: Folder::Damaged,
+        }
     }
 
     /// Returns the folder.
@@ -337,6 +366,29 @@ mod tests {
         ];
         for text in bad {
             assert!(StoreName::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_aside_keeps_its_name_below_another_folder() {
+        let pack = StoreName::pack(&[0xab; 32]);
+        let hash = hex::encode(&[0xab; 32]);
+        let long = format!("keys/{}", "a".repeat(PART_BYTES_MAX));
+        let cases = [
+            (pack.as_str(), 0, format!("damaged/ab/{hash}")),
+            (pack.as_str(), 2, format!("damaged/ab/{hash}.2")),
+            ("snapshots/web/a", 0, "damaged/web/a".to_owned()),
+            ("keys/a", 1, "damaged/keys/a.1".to_owned()),
+            (
+                &*long,
+                u32::MAX,
+                format!("damaged/keys/{}.{}", "a".repeat(117), u32::MAX),
+            ),
+        ];
+        for (text, taken, aside) in cases {
+            let name = StoreName::parse(text).expect("a good name").aside(taken);
+            assert_eq!(name.as_str(), aside);
+            assert_eq!(StoreName::parse(&aside), Ok(name));
         }
     }
 

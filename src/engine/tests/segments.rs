@@ -57,6 +57,10 @@ impl Store for Meanwhile<'_> {
     fn close_session(&self, session: &SessionId) -> Result<(), StoreError> {
         self.inner.close_session(session)
     }
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.set_aside(name)
+    }
+
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.settle(name)
     }
@@ -194,7 +198,7 @@ fn a_merge_that_fails_at_any_call_loses_nothing_and_the_next_one_finishes() {
 fn a_merge_without_the_right_to_remove_adds_nothing() {
     let store = Faulty::new(scattered());
     store.arm(Some(Fault {
-        call: "remove",
+        call: "list_sessions",
         after: 0,
         for_good: true,
         takes_effect: false,
