@@ -177,6 +177,12 @@ pub enum EngineError {
     /// A thread of the engine panicked, so its work is missing.
     #[error("a thread of the engine failed in an unforeseen way")]
     Panicked,
+    /// Backups or copies are at work that a repair must not get in the way of.
+    #[error("{writers} backups or copies are writing to the repository")]
+    Busy {
+        /// How many.
+        writers: usize,
+    },
     /// Somebody asked to stop.
     #[error("stopped on request")]
     Cancelled,

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::crypto::{ReadingKey, WriterKey};
+use super::crypto::{ReadingKey, SealedSession, WriterKey};
 use super::error::EngineError;
 use super::format;
 use super::hex;
@@ -166,6 +166,21 @@ impl Manifest {
             bool::from(code.ct_eq(&self.mac))
         });
         if good { Authentic::Yes } else { Authentic::No }
+    }
+
+    /// Checks the form and the hash of the sealed part, without a key; returns its session's
+    /// record.
+    pub fn check(&self, name: &StoreName) -> Result<Vec<SealedSession>, EngineError> {
+        let view = PackView::parse(&self.rest)
+            .and_then(|view| view.check().map(|()| view))
+            .map_err(|error| EngineError::damaged(name, error))?;
+        match (&*view.blobs, &*view.sessions) {
+            ([(header, ..)], [session]) if header.session == session.id => Ok(view.sessions),
+            _ => Err(EngineError::damaged(
+                name,
+                "its sealed part is not one blob of one session",
+            )),
+        }
     }
 
     /// Opens the sealed part and checks that it belongs to the clear one.

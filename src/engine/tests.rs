@@ -11,6 +11,7 @@ mod hostile;
 mod images;
 mod incremental;
 mod restore_in_place;
+mod repair;
 mod round_trip;
 mod segments;
 mod support;

@@ -88,8 +88,7 @@ impl Index {
     /// Adds a pack unless it is known; call [`Index::sort`] before the next look-up.
     pub fn add(&mut self, pack: &PackEntries) {
         if let Some(number) = self.add_pack(&pack.info()) {
-            // Doubling would take memory that a large index has no use for.
-            self.entries.reserve_exact(pack.places.len());
+            self.make_room(pack.places.len());
             let entries = pack.places.iter().map(|place| Entry::new(place, number));
             self.entries.extend(entries);
         }
@@ -102,11 +101,19 @@ impl Index {
             .iter()
             .map(|pack| self.add_pack(pack))
             .collect();
-        self.entries.reserve_exact(segment.len());
+        self.make_room(segment.len());
         for entry in segment.entries() {
             if let Some(pack) = numbers[entry.pack as usize] {
                 self.entries.push(Entry { pack, ..entry });
             }
+        }
+    }
+
+    fn make_room(&mut self, entries: usize) {
+        if self.entries.capacity() - self.entries.len() < entries {
+            // Doubling would take memory that a large index has no use for.
+            let some = self.entries.len() / 16;
+            self.entries.reserve_exact(entries.max(some));
         }
     }
 

@@ -88,6 +88,14 @@ pub struct Header {
 }
 
 impl Header {
+    /// The bytes that every blob begins with.
+    pub const MAGIC: &[u8; 4] = MAGIC;
+
+    /// Returns the length of header and payload.
+    pub fn blob_len(&self) -> usize {
+        HEADER_BYTES + self.payload_len as usize
+    }
+
     /// Reads a header; checks form and lengths, not the hash.
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk::<4>()?;

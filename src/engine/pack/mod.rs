@@ -8,10 +8,12 @@
 
 mod blob;
 mod builder;
+mod salvage;
 mod scan;
 
 pub use self::blob::{BlobKind, HEADER_BYTES, Header, PLAIN_BYTES_MAX, SealedBlob, Sealer};
 pub use self::builder::PackBuilder;
+pub use self::salvage::Salvage;
 pub use self::scan::{PackError, PackView, check_payload, parse_sessions, split_blob};
 
 /// The first bytes of every pack.
