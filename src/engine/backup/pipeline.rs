@@ -1,7 +1,7 @@
 //! The pool that names, seals and stores chunks while the walk goes on.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -176,40 +176,13 @@ impl Pipeline {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Vec<Piece>, EngineError> {
-        let mut pieces = Vec::new();
-        let read = self.read_pieces(stream, observer, cancel, &mut pieces)?;
+        let mut reading = Reading::new();
+        while reading.step(self, stream, observer, cancel)? {}
+        let (pieces, read) = reading.finish(self)?;
         read.map(|()| pieces).map_err(|source| EngineError::Io {
             doing: "read the stream",
             source,
         })
-    }
-
-    /// Reads a stream as chunks of its own; what was read before an error of the stream is kept.
-    pub(super) fn read_pieces(
-        &mut self,
-        stream: &mut dyn Read,
-        observer: &dyn Observer,
-        cancel: &Cancel,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<std::io::Result<()>, EngineError> {
-        let mut chunker = Chunker::new(ChunkSizes::FILES);
-        let outcome = loop {
-            if cancel.is_cancelled() {
-                return Err(EngineError::Cancelled);
-            }
-            let (bytes, outcome) = chunker.push_from(stream, READ_BYTES);
-            observer.event(Event::Read { bytes });
-            if bytes == 0 || outcome.is_err() {
-                break outcome;
-            }
-            while let Some(chunk) = chunker.cut() {
-                pieces.push(self.submit_whole(chunk)?);
-            }
-        };
-        while let Some(chunk) = chunker.finish() {
-            pieces.push(self.submit_whole(chunk)?);
-        }
-        Ok(outcome)
     }
 
     fn submit_whole(&mut self, chunk: &[u8]) -> Result<Piece, EngineError> {
@@ -219,5 +192,57 @@ impl Pipeline {
             offset: 0,
             len,
         })
+    }
+}
+
+/// Reads a stream as chunks of its own, a step at a time.
+pub(super) struct Reading {
+    chunker: Chunker,
+    /// What was cut so far.
+    pub(super) pieces: Vec<Piece>,
+    outcome: io::Result<()>,
+}
+
+impl Reading {
+    pub(super) fn new() -> Self {
+        Self {
+            chunker: Chunker::new(ChunkSizes::FILES),
+            pieces: Vec::new(),
+            outcome: Ok(()),
+        }
+    }
+
+    /// Reads on and hands over what can be cut; tells whether there may be more.
+    pub(super) fn step(
+        &mut self,
+        pipeline: &mut Pipeline,
+        stream: &mut dyn Read,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<bool, EngineError> {
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let (bytes, outcome) = self.chunker.push_from(stream, READ_BYTES);
+        observer.event(Event::Read { bytes });
+        self.outcome = outcome;
+        if bytes == 0 || self.outcome.is_err() {
+            return Ok(false);
+        }
+        while let Some(chunk) = self.chunker.cut() {
+            self.pieces.push(pipeline.submit_whole(chunk)?);
+        }
+        Ok(true)
+    }
+
+    /// Hands over the rest; what was read before an error of the stream is kept.
+    pub(super) fn finish(
+        mut self,
+        pipeline: &mut Pipeline,
+    ) -> Result<(Vec<Piece>, io::Result<()>), EngineError> {
+        while let Some(chunk) = self.chunker.finish() {
+            self.pieces.push(pipeline.submit_whole(chunk)?);
+        }
+        Ok((self.pieces, self.outcome))
     }
 }

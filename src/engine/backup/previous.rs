@@ -6,7 +6,7 @@
 //! there, the index alone says.
 
 use crate::engine::crypto::WriterKey;
-use crate::engine::files::{Entry, Kind, RelPath};
+use crate::engine::files::{Entry, Kind, RelPath, Span};
 use crate::engine::hex;
 use crate::engine::manifest::{Authentic, Manifest};
 use crate::engine::reader::{BlobReader, Entries};
@@ -138,6 +138,14 @@ impl<'a> Old<'a> {
         }
     }
 
+    /// Takes what is known of a file that was not read to its end.
+    fn part(&mut self, path: &RelPath) -> Option<Entry> {
+        match &mut self.source {
+            Source::Cache(cache) => cache.take_part(path),
+            Source::Snapshot(_) => None,
+        }
+    }
+
     /// An unreadable rest is like no rest.
     fn next(&mut self) -> Option<Entry> {
         match &mut self.source {
@@ -170,7 +178,9 @@ impl PreviousWalk<'_> {
                 }
                 found
             };
-            if is_unchanged(live, &entry, old.started)
+            let is_whole = entry.span_bytes() == entry.kind.data_bytes();
+            if is_whole
+                && is_unchanged(live, &entry, old.started)
                 && entry.spans.iter().map(|span| &span.chunk).all(is_there)
             {
                 live.kind = entry.kind;
@@ -180,6 +190,27 @@ impl PreviousWalk<'_> {
         }
         None
     }
+
+    /// Returns what an interrupted backup had read of an open file, if that is still there.
+    ///
+    /// Chunks are cut from where the one before ends, so that the rest is cut as if all had
+    /// been read.
+    pub(super) fn part(&mut self, live: &Entry, writer: &Writer<'_>) -> Vec<Span> {
+        let parts = self.olds.iter_mut().filter_map(|old| {
+            let part = old.part(&live.path)?;
+            // With other holes the same place in the data is another one in the file.
+            let fits = part.kind == live.kind && is_unchanged(live, &part, old.started);
+            fits.then(|| there(part.spans, writer))
+        });
+        parts.max_by_key(Vec::len).unwrap_or_default()
+    }
+}
+
+/// Returns the beginning of a file's spans up to the first whose chunk is not there.
+fn there(mut spans: Vec<Span>, writer: &Writer<'_>) -> Vec<Span> {
+    let there = spans.iter().take_while(|span| writer.reuse(&span.chunk));
+    spans.truncate(there.count());
+    spans
 }
 
 /// Tells whether a file is what it was when a backup that `started` then read it.
@@ -189,14 +220,13 @@ fn is_unchanged(live: &Entry, old: &Entry, started: i64) -> bool {
     let is_same = old.kind.size() == live.kind.size()
         && (now.mtime, now.ctime, now.inode) == (then.mtime, then.ctime, then.inode);
     let is_settled = then.ctime.as_nanos() < started.saturating_sub(SETTLED_NS);
-    let is_whole = old.span_bytes() == old.kind.data_bytes();
-    is_file && is_same && is_settled && is_whole
+    is_file && is_same && is_settled
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::files::{Meta, Span, Time};
+    use crate::engine::files::{Meta, Time};
 
     fn file() -> Entry {
         let path = RelPath::new("file").expect("a path");
@@ -230,14 +260,7 @@ mod tests {
         assert!(!change(|old| old.meta.ctime.nanos = 1));
         assert!(!change(|old| old.meta.inode = 8));
         assert!(!change(|old| old.kind = Kind::Fifo));
-        assert!(
-            !change(|old| old.spans.clear()),
-            "its data was not kept whole"
-        );
-        assert!(!change(|old| {
-            old.kind = Kind::dense_file(10);
-            old.spans[0].len = 10;
-        }));
+        assert!(!change(|old| old.kind = Kind::dense_file(10)));
         // Metadata that does not tell of data may differ.
         assert!(change(|old| old.meta.mode = 0o600));
         // A change so shortly before may have been followed by another in the same tick.

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use super::Counts;
 use super::cache::CacheWriter;
-use super::pipeline::{Piece, Pipeline, Ticket};
+use super::pipeline::{Piece, Pipeline, Reading, Ticket};
 use super::previous::{Previous, PreviousWalk};
 use super::stats::Stage;
 use super::tree_writer::{Roots, TreeWriter};
 use crate::engine::chunk::{ChunkSizes, Chunker};
 use crate::engine::env::Cancel;
 use crate::engine::error::EngineError;
-use crate::engine::files::{Entry, Found, Kind, Note, Notes, OpenFile, Scan, Scanned, What};
+use crate::engine::files::{Entry, Found, Kind, Note, Notes, OpenFile, Scan, Scanned, Span, What};
 use crate::engine::progress::{Event, Observer};
 use crate::engine::writer::Writer;
 
@@ -22,6 +22,11 @@ const FILES_PER_CHUNK_MAX: usize = 8192;
 /// It ends too when so much other data was read meanwhile: what waits is not remembered yet,
 /// and would be read again after an interruption.
 const OWN_BYTES_PER_CHUNK_MAX: u64 = 32 << 20;
+/// Of files with so much data it is remembered how far they were read, and nothing waits for
+/// them: the chunk that small files before them share ends.
+const PARTS_FROM_BYTES: u64 = 128 << 20;
+/// So much data of a file is between two places where reading can go on.
+const PART_BYTES: u64 = 32 << 20;
 /// More entries than this do not wait.
 const WAITING_MAX: usize = 2 * FILES_PER_CHUNK_MAX;
 
@@ -34,8 +39,8 @@ struct Waiting {
 enum Data {
     /// There is none, or its spans are known.
     Settled,
-    /// It has chunks of its own.
-    Own(Vec<Piece>),
+    /// It has chunks of its own, the first of which may be known from before.
+    Own(Vec<Span>, Vec<Piece>),
     /// It is a range of the stream of small files.
     Shared { start: u64, end: u64 },
 }
@@ -117,8 +122,7 @@ impl<'a> Walk<'a> {
             }
             self.settle(false)?;
         }
-        self.end_shared()?;
-        self.settle(true)?;
+        self.settle_all()?;
         let roots = self.tree.finish()?;
         Ok((roots, self.counts, self.notes))
     }
@@ -143,7 +147,10 @@ impl<'a> Walk<'a> {
             Data::Settled
         } else {
             let writer = self.writer;
-            match writer.stages.time(Stage::Read, || self.read(scanned))? {
+            match writer
+                .stages
+                .time(Stage::Read, || self.read(scanned, old))?
+            {
                 Ok(data) => data,
                 Err(note) => return Ok(Err(note)),
             }
@@ -160,7 +167,11 @@ impl<'a> Walk<'a> {
         Ok(Ok(()))
     }
 
-    fn read(&mut self, scanned: &mut Scanned) -> Result<Result<Data, Note>, EngineError> {
+    fn read(
+        &mut self,
+        scanned: &mut Scanned,
+        old: &mut PreviousWalk<'_>,
+    ) -> Result<Result<Data, Note>, EngineError> {
         if scanned.entry.kind.size() == 0 {
             return Ok(Ok(Data::Settled));
         }
@@ -172,7 +183,8 @@ impl<'a> Walk<'a> {
         let outcome = if kind.data_bytes() < OWN_CHUNKS_FROM_BYTES {
             self.read_shared(&file, &kind)?
         } else {
-            self.read_own(&file, &kind)?
+            let known = old.part(&scanned.entry, self.writer);
+            self.read_own(&file, &scanned.entry, known)?
         };
         let (data, read, failure) = outcome;
         match failure {
@@ -196,20 +208,68 @@ impl<'a> Walk<'a> {
         Ok(Ok(data))
     }
 
-    fn read_own(&mut self, file: &OpenFile, kind: &Kind) -> Result<ReadData, EngineError> {
-        let mut pieces = Vec::new();
-        let mut stream = file.data(kind);
-        let read =
-            self.pipeline
-                .read_pieces(&mut stream, self.observer, self.cancel, &mut pieces)?;
-        let bytes = pieces.iter().map(|piece| u64::from(piece.len)).sum();
+    /// Reads a file from behind what is `known` of it from an interrupted backup.
+    fn read_own(
+        &mut self,
+        file: &OpenFile,
+        entry: &Entry,
+        known: Vec<Span>,
+    ) -> Result<ReadData, EngineError> {
+        let mut stream = file.data(&entry.kind);
+        let skipped = span_bytes(&known);
+        stream.skip_data(skipped);
+        self.note_resumed(skipped);
+        let in_parts = entry.kind.data_bytes() >= PARTS_FROM_BYTES;
+        if in_parts {
+            // What comes before it is remembered first.
+            self.settle_all()?;
+            self.remember_part(entry, &known);
+        }
+        let mut reading = Reading::new();
+        let mut remembered = 0;
+        while reading.step(self.pipeline, &mut stream, self.observer, self.cancel)? {
+            self.settle(false)?;
+            if in_parts {
+                remembered += self.remember_known(entry, &reading.pieces[remembered..])?;
+            }
+        }
+        let (pieces, read) = reading.finish(self.pipeline)?;
+        let bytes = skipped + pieces.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
         if self.uncut_files > 0 {
             self.own_since += bytes;
             if self.own_since >= OWN_BYTES_PER_CHUNK_MAX {
                 self.end_shared()?;
             }
         }
-        Ok((Data::Own(pieces), bytes, read.err()))
+        Ok((Data::Own(known, pieces), bytes, read.err()))
+    }
+
+    fn note_resumed(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.observer.event(Event::Kept { bytes });
+            self.counts.resumed_bytes += bytes;
+        }
+    }
+
+    /// Remembers the chunks of a file that are stored, if they are worth it, and returns how many.
+    fn remember_known(&mut self, entry: &Entry, pieces: &[Piece]) -> Result<usize, EngineError> {
+        let is_known = |piece: &&Piece| self.pipeline.is_known(piece.ticket);
+        let known = pieces.iter().take_while(is_known);
+        let (count, bytes) = known.fold((0, 0), |(count, bytes), piece| {
+            (count + 1, bytes + u64::from(piece.len))
+        });
+        if bytes < PART_BYTES {
+            return Ok(0);
+        }
+        let spans = self.pipeline.resolve(&pieces[..count])?;
+        self.remember_part(entry, &spans);
+        Ok(count)
+    }
+
+    fn remember_part(&mut self, entry: &Entry, spans: &[Span]) {
+        if let Some(cache) = &mut self.cache {
+            cache.push_part(entry, spans);
+        }
     }
 
     fn read_shared(&mut self, file: &OpenFile, kind: &Kind) -> Result<ReadData, EngineError> {
@@ -266,6 +326,12 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Moves everything that waits into the tree.
+    fn settle_all(&mut self) -> Result<(), EngineError> {
+        self.end_shared()?;
+        self.settle(true)
+    }
+
     /// Moves entries whose chunks are known into the tree, in order; all of them at the end.
     fn settle(&mut self, all: bool) -> Result<(), EngineError> {
         self.pipeline.collect()?;
@@ -304,7 +370,8 @@ impl<'a> Walk<'a> {
         }
         match &first.data {
             Data::Settled => {}
-            Data::Own(pieces) => {
+            Data::Own(known, pieces) => {
+                first.entry.spans.splice(..0, known.iter().copied());
                 for piece in pieces {
                     self.pipeline.forget(piece.ticket);
                 }
@@ -327,7 +394,7 @@ impl<'a> Walk<'a> {
     fn pieces(&self, data: &Data) -> Vec<Piece> {
         match data {
             Data::Settled => Vec::new(),
-            Data::Own(pieces) => pieces.clone(),
+            Data::Own(_, pieces) => pieces.clone(),
             Data::Shared { start, end } => self
                 .shared
                 .iter()
@@ -344,6 +411,10 @@ impl<'a> Walk<'a> {
                 .collect(),
         }
     }
+}
+
+fn span_bytes(spans: &[Span]) -> u64 {
+    spans.iter().map(|span| u64::from(span.len)).sum()
 }
 
 /// What was read, how many bytes it was, and what went wrong.

@@ -65,6 +65,22 @@ impl AsFd for OpenFile {
     }
 }
 
+impl DataReader<'_> {
+    /// Leaves out the first `bytes` of the data.
+    pub fn skip_data(&mut self, mut bytes: u64) {
+        while let Some(extent) = self.extents.first() {
+            let left = extent.len - self.done;
+            if bytes < left {
+                self.done += bytes;
+                return;
+            }
+            bytes -= left;
+            self.extents = &self.extents[1..];
+            self.done = 0;
+        }
+    }
+}
+
 /// Reads a file's data without its holes.
 #[derive(Debug)]
 pub struct DataReader<'a> {

@@ -1,6 +1,7 @@
 //! What did not change is not read again, also without a reading key and after an interruption.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -184,6 +185,41 @@ fn a_small_file_does_not_keep_large_ones_from_being_remembered() {
 }
 
 #[test]
+fn a_large_file_is_read_on_from_where_it_was_left() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("tree");
+    fs::create_dir(&root).expect("a folder");
+    fs::write(root.join("before"), b"small").expect("a file");
+    let file = fs::File::create(root.join("large")).expect("a file");
+    file.set_len(300 << 20).expect("a length");
+    for part in 0..10 {
+        let at = (part * 25) << 20;
+        file.write_all_at(&noise(15 << 20, part), at)
+            .expect("data between holes");
+    }
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let store = memory();
+    let options = BackupOptions {
+        pack_bytes: 4 << 20,
+        ..remembering(cache.path())
+    };
+    interrupted(&store, &root, &options, 60 << 20);
+    interrupted(&store, &root, &options, 50 << 20);
+    let last = run(&writer(store.clone()), &root, &options);
+    assert!(last.stats.resumed_bytes > 64 << 20, "{:?}", last.stats);
+    assert_eq!(
+        last.stats.read_bytes + last.stats.resumed_bytes,
+        (150 << 20) + 5
+    );
+    assert_restores(&reader(store.clone()), &root);
+    let entries = listing_with_spans(&store);
+    // Read from its beginning it is cut the same way.
+    let fresh = memory();
+    run(&writer(fresh.clone()), &root, &options);
+    assert_eq!(listing_with_spans(&fresh), entries);
+}
+
+#[test]
 fn a_checkpoint_puts_a_pack_that_is_not_full() {
     let (_folder, root) = plain_tree(12);
     for (every, found) in [(Duration::ZERO, true), (Duration::from_hours(1), false)] {
@@ -277,14 +313,19 @@ fn times_and_bytes_are_told() {
     }
 }
 
-/// Returns what the newest snapshot holds, but for where the data lies.
-fn listing(store: &Arc<Memory>) -> Vec<Entry> {
+fn listing_with_spans(store: &Arc<Memory>) -> Vec<Entry> {
     let snapshot = open_latest(&reader(store.clone())).expect("a snapshot");
     let entries = snapshot.entries().expect("a tree");
+    entries.map(|entry| entry.expect("an entry")).collect()
+}
+
+/// Returns what the newest snapshot holds, but for where the data lies.
+fn listing(store: &Arc<Memory>) -> Vec<Entry> {
+    let entries = listing_with_spans(store).into_iter();
     entries
         .map(|entry| Entry {
             spans: Vec::new(),
-            ..entry.expect("an entry")
+            ..entry
         })
         .collect()
 }

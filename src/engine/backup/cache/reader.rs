@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::CacheError;
 use super::place::Scope;
-use super::record::{self, Beginning, HEADER_BYTES, Header};
+use super::record::{self, Beginning, HEADER_BYTES, Header, Run, What};
 use crate::engine::crypto::LocalKey;
 use crate::engine::files::{Decoder, Entry, RelPath};
 
@@ -22,8 +22,10 @@ const BUFFER_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(in crate::engine::backup) struct CacheReader {
     beginning: Beginning,
-    runs: Receiver<Vec<u8>>,
+    runs: Receiver<Run>,
     entries: IntoIter<Entry>,
+    /// The last file that was not finished, with what is known of it.
+    part: Option<Entry>,
     last: Option<RelPath>,
 }
 
@@ -42,6 +44,7 @@ impl CacheReader {
             beginning,
             runs,
             entries: Vec::new().into_iter(),
+            part: None,
             last: None,
         })
     }
@@ -51,15 +54,39 @@ impl CacheReader {
         self.beginning.started
     }
 
+    /// Takes what is known of a file that was not finished, if it is the last one before the
+    /// entries that come next.
+    pub(in crate::engine::backup) fn take_part(&mut self, path: &RelPath) -> Option<Entry> {
+        self.part.take_if(|part| part.path == *path)
+    }
+
     fn next_run(&mut self) -> Option<Vec<Entry>> {
-        let run = self.runs.recv().ok()?;
-        let entries: Vec<Entry> = Decoder::new(&run).collect::<Result<_, _>>().ok()?;
-        let first = entries.first().map(|entry| &entry.path)?;
-        if self.last.as_ref().is_some_and(|last| last >= first) {
-            return None;
+        loop {
+            let (what, run) = self.runs.recv().ok()?;
+            let entries: Vec<Entry> = Decoder::new(&run).collect::<Result<_, _>>().ok()?;
+            let first = entries.first().map(|entry| &entry.path)?;
+            if self.last.as_ref().is_some_and(|last| last >= first) {
+                return None;
+            }
+            match what {
+                What::Part => entries.into_iter().for_each(|part| self.add_part(part)),
+                What::Entries => {
+                    self.last = entries.last().map(|entry| entry.path.clone());
+                    return Some(entries);
+                }
+            }
         }
-        self.last = entries.last().map(|entry| entry.path.clone());
-        Some(entries)
+    }
+
+    fn add_part(&mut self, more: Entry) {
+        match &mut self.part {
+            Some(part)
+                if (&part.path, &part.kind, &part.meta) == (&more.path, &more.kind, &more.meta) =>
+            {
+                part.spans.extend(more.spans);
+            }
+            part => *part = Some(more),
+        }
     }
 }
 
@@ -76,7 +103,7 @@ impl Iterator for CacheReader {
     }
 }
 
-fn give_runs(records: Records, runs: &Sender<Vec<u8>>) {
+fn give_runs(records: Records, runs: &Sender<Run>) {
     let Ok(mut decompressor) = zstd::bulk::Decompressor::new() else {
         return;
     };

@@ -8,8 +8,11 @@
 //! | byte | content |
 //! |---|---|
 //! | 1 | the beginning: when the backup started (`i64`, nanoseconds since 1970), its snapshot's id (16) |
-//! | 2 | a run of entries, as the module `files::codec` writes it |
-//! | 3 | a run of entries: the length of the plain bytes (`u32`), then a zstd frame |
+//! | 2 | a run of finished entries, after all that came before |
+//! | 3 | a run of one entry: a file that is not finished, with the spans after those that the record before told of it |
+//!
+//! A run is a byte that says whether it is compressed, the length of the plain bytes (`u32`),
+//! and those bytes as the module `files::codec` writes them, or a zstd frame of them.
 
 use crate::engine::crypto::{Cipher, LOCAL_SALT_BYTES, LocalKey, TAG_BYTES};
 
@@ -18,11 +21,21 @@ const MAGIC: &[u8; 8] = b"bkpcach1";
 pub(super) const HEADER_BYTES: usize = 8 + 8 + LOCAL_SALT_BYTES;
 /// The longest run of entries: what one file of 1.7 TiB needs.
 pub(super) const RUN_BYTES_MAX: usize = 64 << 20;
-const RECORD_BYTES_MAX: usize = RUN_BYTES_MAX + 5 + TAG_BYTES;
+const RECORD_BYTES_MAX: usize = RUN_BYTES_MAX + 6 + TAG_BYTES;
 
 const BEGINNING: u8 = 1;
-const RUN: u8 = 2;
-const RUN_ZSTD: u8 = 3;
+
+/// Says what a run holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// Finished entries.
+    Entries = 2,
+    /// One file that is not finished.
+    Part = 3,
+}
+
+/// Is a run of entries and what they are.
+pub(super) type Run = (What, Vec<u8>);
 
 /// Says how the records of a file are sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,40 +92,33 @@ impl Beginning {
 
 /// Packs a run of entries into what a record holds.
 pub(super) fn pack(
-    run: &[u8],
+    (what, run): &Run,
     compressor: &mut zstd::bulk::Compressor<'_>,
 ) -> std::io::Result<Vec<u8>> {
     let packed = compressor.compress(run)?;
-    let mut plain = Vec::with_capacity(packed.len().min(run.len()) + 5 + TAG_BYTES);
-    if packed.len() < run.len() {
-        plain.push(RUN_ZSTD);
-        plain.extend_from_slice(&(run.len() as u32).to_le_bytes());
-        plain.extend_from_slice(&packed);
-    } else {
-        plain.push(RUN);
-        plain.extend_from_slice(run);
-    }
+    let shrinks = packed.len() < run.len();
+    let bytes = if shrinks { &packed } else { run };
+    let mut plain = Vec::with_capacity(bytes.len() + 6 + TAG_BYTES);
+    plain.extend_from_slice(&[*what as u8, u8::from(shrinks)]);
+    plain.extend_from_slice(&(run.len() as u32).to_le_bytes());
+    plain.extend_from_slice(bytes);
     Ok(plain)
 }
 
 /// Returns the run of entries in a record.
-pub(super) fn unpack(
-    plain: &[u8],
-    decompressor: &mut zstd::bulk::Decompressor<'_>,
-) -> Option<Vec<u8>> {
-    match plain.split_first()? {
-        (&RUN, run) => Some(run.to_vec()),
-        (&RUN_ZSTD, rest) => {
-            let (len, packed) = rest.split_first_chunk()?;
-            let len = u32::from_le_bytes(*len) as usize;
-            if len > RUN_BYTES_MAX {
-                return None;
-            }
-            let run = decompressor.decompress(packed, len).ok()?;
-            (run.len() == len).then_some(run)
-        }
-        _ => None,
-    }
+pub(super) fn unpack(plain: &[u8], decompressor: &mut zstd::bulk::Decompressor<'_>) -> Option<Run> {
+    let ([what, is_packed], rest) = plain.split_first_chunk()?;
+    let what = [What::Entries, What::Part]
+        .into_iter()
+        .find(|known| *known as u8 == *what)?;
+    let (len, bytes) = rest.split_first_chunk()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    let run = match is_packed {
+        0 => bytes.to_vec(),
+        1 if len <= RUN_BYTES_MAX => decompressor.decompress(bytes, len).ok()?,
+        _ => return None,
+    };
+    (run.len() == len).then_some((what, run))
 }
 
 /// Seals what a record holds and returns the bytes to write.

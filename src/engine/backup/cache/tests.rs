@@ -105,6 +105,37 @@ fn the_interrupted_backup_that_came_further_is_kept() {
 }
 
 #[test]
+fn what_is_known_of_an_unfinished_file_comes_back_in_its_place() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let all = entries(300);
+    let place = place(folder.path());
+    let create = |env| place.create(&fixed::env(env), 77, [5; 16], 1 << 30);
+    let mut writer = create(1).expect("a new cache");
+    for entry in &all[..100] {
+        writer.push(entry);
+    }
+    let spans: Vec<Span> = all[..50]
+        .iter()
+        .flat_map(|entry| entry.spans.clone())
+        .collect();
+    writer.push_part(&all[100], &[]);
+    writer.push_part(&all[100], &spans[..20]);
+    writer.push_part(&all[100], &spans[20..50]);
+    drop(writer);
+    drop(create(2));
+    let mut cache = place.interrupted().expect("a cache");
+    assert_eq!(cache.by_ref().count(), 100);
+    assert!(cache.take_part(&all[99].path).is_none());
+    let part = cache.take_part(&all[100].path).expect("a part");
+    assert_eq!(part.spans, spans);
+    assert_eq!(
+        (part.kind, part.meta),
+        (all[100].kind.clone(), all[100].meta.clone())
+    );
+    assert!(cache.take_part(&all[100].path).is_none());
+}
+
+#[test]
 fn two_backups_at_once_do_not_share_a_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let place = place(folder.path());

@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::CacheError;
 use super::place::{NewFile, Scope};
-use super::record::{self, Beginning, Header, RUN_BYTES_MAX};
+use super::record::{self, Beginning, Header, RUN_BYTES_MAX, Run, What};
 use crate::engine::crypto::LocalKey;
-use crate::engine::files::{Encoder, Entry};
+use crate::engine::files::{Encoder, Entry, Span};
 
 /// A record is written once its entries have so many bytes,
 const RUN_BYTES: usize = 128 << 10;
@@ -35,7 +35,7 @@ pub(in crate::engine::backup) struct CacheWriter {
     /// How much data the files of the current run hold.
     data: u64,
     last: Instant,
-    runs: Option<Sender<Vec<u8>>>,
+    runs: Option<Sender<Run>>,
     thread: Option<JoinHandle<Result<(), CacheError>>>,
 }
 
@@ -90,18 +90,34 @@ impl CacheWriter {
         }
     }
 
+    /// Appends what is known of a file that is being read: the spans after those told before.
+    ///
+    /// All entries before it must have been appended.
+    pub(in crate::engine::backup) fn push_part(&mut self, entry: &Entry, spans: &[Span]) {
+        self.send();
+        let part = Entry {
+            spans: spans.to_vec(),
+            ..entry.clone()
+        };
+        let mut run = Encoder::new();
+        if !spans.is_empty() && run.push(&part).is_ok() {
+            self.give((What::Part, run.finish()));
+        }
+    }
+
     fn send(&mut self) {
         self.data = 0;
         self.last = Instant::now();
         let run = self.encoder.take();
-        if run.is_empty() || run.len() > RUN_BYTES_MAX {
+        self.give((What::Entries, run));
+    }
+
+    fn give(&mut self, run: Run) {
+        if run.1.is_empty() || run.1.len() > RUN_BYTES_MAX {
             return;
         }
-        if self
-            .runs
-            .as_ref()
-            .is_some_and(|runs| runs.send(run).is_err())
-        {
+        let runs = self.runs.as_ref();
+        if runs.is_some_and(|runs| runs.send(run).is_err()) {
             // The thread left its error behind.
             self.runs = None;
         }
@@ -155,7 +171,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn run(mut self, runs: &Receiver<Vec<u8>>) -> Result<(), CacheError> {
+    fn run(mut self, runs: &Receiver<Run>) -> Result<(), CacheError> {
         let failed = CacheError::io("compress the cache");
         let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(&failed)?;
         for run in runs {
@@ -212,7 +228,7 @@ mod tests {
             is_full: false,
         };
         let (give, runs) = bounded(1);
-        give.send(vec![1, 2, 3]).expect("room");
+        give.send((What::Entries, vec![1, 2, 3])).expect("room");
         drop(give);
         let failed = sink.run(&runs).expect_err("no space");
         assert!(matches!(failed, CacheError::Io { .. }), "{failed}");
