@@ -215,13 +215,26 @@ fn topology(dice: &mut Dice<'_>) -> Topology {
 }
 
 fn source(dice: &mut Dice<'_>, name: &Name, nodes: &[Name]) -> Source {
-    Source {
-        on: dice.of(nodes).clone(),
-        content: Content::Paths {
+    let content = match dice.below(6) {
+        0 => Content::Volume {
+            device: format!("/data/{name}"),
+            via: dice.one_in(3).then(|| "zfs".to_owned()),
+        },
+        1 => Content::Command {
+            argv: vec!["dump".to_owned(), name.to_string()],
+            run_as: dice.one_in(3).then(|| "db".to_owned()),
+            name: None,
+            timeout: None,
+        },
+        _ => Content::Paths {
             paths: vec![format!("/data/{name}")],
             exclude: Vec::new(),
             one_file_system: false,
         },
+    };
+    Source {
+        on: dice.of(nodes).clone(),
+        content,
         declared: Declared::default(),
     }
 }

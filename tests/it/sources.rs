@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::sandbox::{Ran, Sandbox};
 use crate::support::skip;
+use crate::support::sshd::{Sshd, SshdOptions, missing};
 use crate::support::tree::noise;
 
 const TOPOLOGY: &str = r#"
@@ -195,6 +196,22 @@ fn the_store_takes_images_programs_and_standard_input() {
     }
 }
 
+/// Waits until the program of a source wrote its number, and returns that.
+fn started(sandbox: &Sandbox) -> String {
+    let start = Instant::now();
+    loop {
+        let text = fs::read_to_string(sandbox.join("started")).unwrap_or_default();
+        if let Some(pid) = text.strip_suffix('\n') {
+            return pid.to_owned();
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "it never started"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_backup_that_is_stopped_ends_the_program_too() {
     let sandbox = sandbox();
@@ -214,18 +231,7 @@ fn a_backup_that_is_stopped_ends_the_program_too() {
         .env("BKPCTL_KEY_FILE", "key")
         .spawn()
         .expect("it starts");
-    let start = Instant::now();
-    let pid = loop {
-        let text = fs::read_to_string(sandbox.join("started")).unwrap_or_default();
-        if let Some(pid) = text.strip_suffix('\n') {
-            break pid.to_owned();
-        }
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "it never started"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let pid = started(&sandbox);
     let own = rustix::process::Pid::from_child(&backup);
     rustix::process::kill_process(own, rustix::process::Signal::TERM).expect("it runs");
     assert_eq!(backup.wait().expect("it ends").code(), Some(130));
@@ -310,4 +316,72 @@ fn a_block_device_becomes_an_image() {
     drop(device);
     let read_only = Loop::attach(&sandbox.join("disk.img"), &["-r"]).expect("one again");
     store(&sandbox, &["backup", "store", "--image", &read_only.0]).exits(0);
+}
+
+#[test]
+fn programs_and_images_of_other_machines_are_copied_and_end_with_their_controller() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can log in as root");
+        return;
+    }
+    if missing() {
+        return;
+    }
+    let sandbox = sandbox();
+    let web = Sshd::start(&sandbox.join("web"), &SshdOptions::default());
+    let write = |script: &str| {
+        let disk = sandbox.join("disk.img");
+        let text = topology(disk.to_str().expect("a plain path"), script).replace(
+            "source \"disk\" on=\"here\"",
+            &format!(
+                "node \"web\" {{ ssh \"root@{}\" port={} {{ host-key \"{}\"; identity-file \"{}\" }}; agent path=\"{}\" }}\nsource \"disk\" on=\"web\"",
+                web.address().ip(),
+                web.address().port(),
+                web.host_key(),
+                web.identity().display(),
+                sandbox.join("state-web").display(),
+            ),
+        );
+        let text = text.replace("source \"dump\" on=\"here\"", "source \"dump\" on=\"web\"");
+        let text = text.replace(" timeout=", " as=\"nobody\" timeout=");
+        sandbox.write("topology.kdl", text);
+    };
+    write("id -un; pwd; seq 10");
+    sandbox
+        .run(&["plan"])
+        .says("source.dump:command")
+        .says("MiB");
+    sandbox
+        .run(&["apply", "--auto-approve", "--allow", "source.dump:command"])
+        .exits(0)
+        .says("protected");
+    sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(0)
+        .says("In sync");
+    let image = restore(&sandbox, "disk").join("disk.img");
+    let same = fs::read(image).expect("it") == fs::read(sandbox.join("disk.img")).expect("it");
+    assert!(same);
+    let dump = fs::read_to_string(restore(&sandbox, "dump").join("app.dump")).expect("text");
+    assert_eq!(dump, format!("nobody\n/\n{}", lines(10)));
+    // A controller that dies takes what it started along, wherever that runs.
+    let folder = sandbox.join("pid");
+    fs::create_dir(&folder).expect("a folder");
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(&folder, everybody).expect("a mode");
+    std::os::unix::fs::symlink("pid/started", sandbox.join("started")).expect("a link");
+    write(&format!(
+        "echo $$ >{}; exec sleep 600",
+        folder.join("started").display()
+    ));
+    let mut controller = sandbox.spawn(&["run", "nightly"]);
+    let program = std::path::Path::new("/proc").join(started(&sandbox));
+    assert!(program.exists());
+    controller.kill().expect("it runs");
+    controller.wait().expect("it ends");
+    let start = Instant::now();
+    while program.exists() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it runs on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
