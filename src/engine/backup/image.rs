@@ -52,8 +52,7 @@ pub fn backup_image(
     let image = Image::open(path)?;
     let writer = open_writer(repository, options, observer)?;
     let mut remembered = Remembered::open(repository, options, &writer, &start);
-    let mut entry = image.entry(&Owners::of_this_machine());
-    let mut notes = Notes::default();
+    let (mut entry, lacks) = image.entry(&Owners::of_this_machine());
     observer.event(Event::Entry {
         path: &entry.path,
         bytes: image.size(),
@@ -84,12 +83,15 @@ pub fn backup_image(
     if cancel.is_cancelled() {
         return Err(EngineError::Cancelled);
     }
-    if image.has_changed() {
-        let note = Note::new(entry.path.clone(), What::Changed);
+    let changed = image
+        .has_changed()
+        .then(|| Note::new(entry.path.clone(), What::Changed));
+    counts.changed = u64::from(changed.is_some());
+    let mut notes = Notes::default();
+    for note in [lacks, changed].into_iter().flatten() {
         observer.event(Event::Note(&note));
         notes.push(note);
     }
-    counts.changed = notes.losses();
     let mut tree = TreeWriter::new(&writer)?;
     tree.push(&mut container(start.started))?;
     tree.push(&mut entry)?;

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use super::entry::{Entry, Kind};
 use super::metadata::{self, Stamp};
+use super::note::{Note, What};
 use super::owners::Owners;
 use super::path::RelPath;
 use super::xattrs::XattrReader;
@@ -142,15 +143,20 @@ impl Image {
         !is_device(&self.stat)
     }
 
-    /// Returns the entry it becomes: a file under its own name, dense until it is read.
-    pub fn entry(&self, owners: &Owners) -> Entry {
+    /// Returns the entry it becomes, and what of it could not be read.
+    ///
+    /// That is a file under its own name, dense until it is read.
+    pub fn entry(&self, owners: &Owners) -> (Entry, Option<Note>) {
         let mut meta = metadata::meta(&self.stat, owners);
         // A snapshot of an image has this one name of it.
         meta.links = 1;
+        let mut failure = None;
         if self.is_file() {
-            (meta.xattrs, _) = XattrReader::new().of_fd(self.file.as_fd());
+            (meta.xattrs, failure) = XattrReader::new().of_fd(self.file.as_fd());
         }
-        Entry::new(self.name.clone(), Kind::dense_file(self.size), meta)
+        let failed = |errno| Note::failed(self.name.clone(), What::XattrsUnreadable, errno);
+        let entry = Entry::new(self.name.clone(), Kind::dense_file(self.size), meta);
+        (entry, failure.map(failed))
     }
 
     /// Returns the first stretch of data that ends after `offset`; what is before it is a hole.
