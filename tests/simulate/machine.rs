@@ -19,6 +19,9 @@ pub(crate) type Pid = usize;
 /// How many calls a machine serves before its run counts as endless.
 const STEPS_MAX: u64 = 200_000;
 
+/// How many calls of others a process that was stopped misses.
+const STOPPED_STEPS: u64 = 1000;
+
 /// Names a kind of call to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -65,7 +68,7 @@ impl Calls {
 pub(crate) enum Fault {
     /// A process ends at its call number `at`, before or after that took effect.
     Kill { pid: Pid, at: u64, after: bool },
-    /// A process stops there and goes on when nobody else can.
+    /// A process stops there and goes on long after, or when nobody else can.
     Stop { pid: Pid, at: u64 },
     /// The power goes at the machine's call number `at`, before or after that took effect.
     Power { at: u64, after: bool },
@@ -84,7 +87,8 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Ready,
-    Stopped,
+    /// Until the machine has served so many calls.
+    Stopped(u64),
     Waiting(Ino),
     Ended,
     Killed,
@@ -318,7 +322,7 @@ impl Machine {
                 choose(&mut state);
             }
             if stops_here(&mut state, pid) {
-                state.processes[pid].status = Status::Stopped;
+                state.processes[pid].status = Status::Stopped(state.steps + STOPPED_STEPS);
                 choose(&mut state);
             }
         }
@@ -408,9 +412,15 @@ fn choose(state: &mut State) {
         let fitting = processes.filter(|(_, process)| wanted(process.status));
         fitting.map(|(pid, _)| pid).collect()
     };
+    let steps = state.steps;
+    for process in &mut state.processes {
+        if matches!(process.status, Status::Stopped(until) if steps >= until) {
+            process.status = Status::Ready;
+        }
+    }
     let mut ready = with(state, |status| status == Status::Ready);
     if ready.is_empty() {
-        ready = with(state, |status| status == Status::Stopped);
+        ready = with(state, |status| matches!(status, Status::Stopped(_)));
         for pid in &ready {
             state.processes[*pid].status = Status::Ready;
         }

@@ -4,7 +4,8 @@
 //! hold what was backed up, a failed command must have shown none, and the command that failed
 //! must succeed when it is run again, without anybody's help. `BKPCTL_SIM_SEEDS=N` says how
 //! many seeds are played, `BKPCTL_SIM_FIRST=N` from where, and `BKPCTL_SIM_SEED=N` plays one
-//! alone and shows every call to the disk.
+//! alone and shows every call to the disk, under the lie with the number in
+//! `BKPCTL_SIM_LIE` if there is one.
 
 #![allow(clippy::print_stdout, reason = "its findings are for whoever runs it")]
 
@@ -62,7 +63,8 @@ fn main() -> ExitCode {
 
 /// Plays one seed and shows what happened.
 fn alone(seed: u64, sources: &Arc<Sources>) -> ExitCode {
-    let told = play(seed, sources, Lie::Nothing, true);
+    let lie = number("BKPCTL_SIM_LIE").and_then(|number| LIES.get(number as usize));
+    let told = play(seed, sources, lie.map_or(Lie::Nothing, |lie| lie.0), true);
     for line in &told.trace {
         println!("{line}");
     }

@@ -23,6 +23,16 @@ pub(crate) enum Lie {
     LocksAreFree,
     /// A writer's packs and segments are put after its snapshot is committed.
     CommitsComeFirst,
+    /// A listing that fails is an empty one.
+    FailedListsAreEmpty,
+    /// A collector's list of what is condemned is not written.
+    NothingIsCondemned,
+    /// A collector waits for nobody.
+    NobodyIsWaitedFor,
+    /// A collector marks by the snapshots that it found first.
+    MarksAreNotRenewed,
+    /// A writer whose session was ended opens another one and commits.
+    ExpiredSessionsCommit,
     /// An error after the snapshot showed is given to the caller.
     CommitsFailLate,
 }
@@ -34,6 +44,17 @@ pub(crate) const LIES: &[(Lie, &str)] = &[
     (Lie::SyncsHideErrors, "a failed sync is reported as done"),
     (Lie::LocksAreFree, "every lock is free"),
     (Lie::CommitsComeFirst, "packs are put after the commit"),
+    (Lie::FailedListsAreEmpty, "a failed listing is an empty one"),
+    (Lie::NothingIsCondemned, "what goes is not condemned before"),
+    (Lie::NobodyIsWaitedFor, "a collector waits for nobody"),
+    (
+        Lie::MarksAreNotRenewed,
+        "a collector marks once and not again",
+    ),
+    (
+        Lie::ExpiredSessionsCommit,
+        "a session that was ended commits",
+    ),
     (Lie::CommitsFailLate, "a commit fails after it showed"),
 ];
 
@@ -42,6 +63,7 @@ pub(crate) struct Lying<S> {
     inner: S,
     lie: Lie,
     late: Mutex<Vec<(StoreName, Vec<u8>)>>,
+    listed: Mutex<Option<Vec<Listed>>>,
 }
 
 impl<S: Store> Lying<S> {
@@ -50,7 +72,17 @@ impl<S: Store> Lying<S> {
             inner,
             lie,
             late: Mutex::default(),
+            listed: Mutex::default(),
         }
+    }
+
+    /// Lists a folder the first time, and says the same ever after.
+    fn list_once(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        if listed.is_none() {
+            *listed = Some(self.inner.list(folder)?);
+        }
+        Ok(listed.clone().unwrap_or_default())
     }
 
     fn late(&self) -> MutexGuard<'_, Vec<(StoreName, Vec<u8>)>> {
@@ -66,6 +98,9 @@ impl<S: Store> Store for Lying<S> {
     fn put(&self, name: &StoreName, bytes: &[u8]) -> Result<Put, StoreError> {
         if self.lie == Lie::CommitsComeFirst && name.content_hash().is_some() {
             self.late().push((name.clone(), bytes.to_vec()));
+            return Ok(Put::Stored);
+        }
+        if self.lie == Lie::NothingIsCondemned && name.folder() == Folder::Gc {
             return Ok(Put::Stored);
         }
         self.inner.put(name, bytes)
@@ -84,7 +119,13 @@ impl<S: Store> Store for Lying<S> {
     }
 
     fn list(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
-        self.inner.list(folder)
+        if self.lie == Lie::MarksAreNotRenewed && folder == Folder::Snapshots {
+            return self.list_once(folder);
+        }
+        match self.inner.list(folder) {
+            Err(StoreError::Io { .. }) if self.lie == Lie::FailedListsAreEmpty => Ok(Vec::new()),
+            listed => listed,
+        }
     }
 
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
@@ -109,7 +150,14 @@ impl<S: Store> Store for Lying<S> {
         manifest: &StoreName,
         bytes: &[u8],
     ) -> Result<Receipt, StoreError> {
-        let receipt = self.inner.commit(session, manifest, bytes)?;
+        let receipt = match self.inner.commit(session, manifest, bytes) {
+            Err(StoreError::SessionExpired { .. }) if self.lie == Lie::ExpiredSessionsCommit => {
+                self.inner.close_session(session)?;
+                self.inner.open_session(session, SessionKind::Write)?;
+                self.inner.commit(session, manifest, bytes)?
+            }
+            committed => committed?,
+        };
         if self.lie == Lie::CommitsFailLate {
             // As an engine would do that counts the end of its session among the commit.
             self.inner.get_managed()?;
@@ -125,7 +173,11 @@ impl<S: Store> Store for Lying<S> {
     }
 
     fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
-        self.inner.list_sessions()
+        let open = self.inner.list_sessions()?;
+        match self.lie {
+            Lie::NobodyIsWaitedFor => Ok(Vec::new()),
+            _ => Ok(open),
+        }
     }
 
     fn expire_session(&self, session: &SessionId) -> Result<(), StoreError> {

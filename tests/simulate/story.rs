@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use bkpctl::engine::EngineError;
+use bkpctl::engine::store::StoreError;
+
 use crate::machine::{Calls, Fault};
 use crate::mutants::Lie;
 use crate::rng::Rng;
@@ -68,20 +71,39 @@ impl Story {
     /// Picks who runs beside whom.
     fn actions(&mut self) -> Vec<Action> {
         let mut actions = vec![self.backup()];
-        match self.rng.below(8) {
-            0..=2 => {}
-            3 | 4 => actions.push(self.backup()),
-            5 => actions.push(Action::Read),
-            6 => {
+        match self.rng.below(14) {
+            0 | 1 => {}
+            2 | 3 => actions.push(self.backup()),
+            4 => actions.push(Action::Read),
+            5 => actions.push(self.forget()),
+            6 => actions.extend([self.backup(), Action::Read]),
+            7 => actions.extend([self.collect(), Action::Read]),
+            8 => actions = vec![self.forget(), self.collect()],
+            9 => actions.extend([self.forget(), self.collect()]),
+            // The same as somebody is deleting.
+            10 | 11 => {
                 let names = self.world.snapshots();
-                if !names.is_empty() {
-                    let names = vec![names[self.rng.index(names.len())].clone()];
-                    actions.push(Action::Forget { names });
-                }
+                actions = self.world.actions_of(&names);
+                actions.truncate(2);
+                actions.extend([Action::Forget { names }, self.collect()]);
             }
-            _ => actions.extend([self.backup(), Action::Read]),
+            _ => actions.push(self.collect()),
         }
         actions
+    }
+
+    fn collect(&mut self) -> Action {
+        let is_patient = !self.rng.one_in(4);
+        Action::Collect { is_patient }
+    }
+
+    /// Forgets some of the snapshots, or all.
+    fn forget(&mut self) -> Action {
+        let mut names = self.world.snapshots();
+        if !self.rng.one_in(4) {
+            names.retain(|_| self.rng.one_in(2));
+        }
+        Action::Forget { names }
     }
 
     fn backup(&mut self) -> Action {
@@ -103,12 +125,13 @@ impl Story {
             .map(|action| self.world.attempt(action))
             .collect();
         let faults = self.faults(&attempts);
-        if faults
-            .iter()
-            .any(|fault| matches!(fault, Fault::Stop { .. }))
-        {
-            attempts.push(self.world.attempt(Action::Expire));
+        let stops = |fault: &Fault| matches!(fault, Fault::Stop { .. });
+        if faults.iter().any(stops) {
+            let is_patient = false;
+            attempts.push(self.world.attempt(Action::Collect { is_patient }));
         }
+        let impatient = Action::Collect { is_patient: false };
+        let sessions_end = attempts.iter().any(|attempt| attempt.action == impatient);
         self.world.machine.note(|| format!("armed: {faults:?}"));
         self.world.machine.arm(&faults);
         let outcomes = self.world.run(&attempts);
@@ -118,7 +141,9 @@ impl Story {
         let mut unfinished = Vec::new();
         for (attempt, outcome) in attempts.iter().zip(outcomes) {
             if let Outcome::Failed(error) = outcome {
-                self.judge(attempt, &faults, &error.to_string())?;
+                let may_fail = sessions_end && uses_session(&attempt.action)
+                    || matches!(error, EngineError::Store(StoreError::Collecting));
+                self.judge(attempt, &faults, may_fail, &error.to_string())?;
                 unfinished.push(attempt.action.clone());
             }
         }
@@ -139,8 +164,13 @@ impl Story {
     }
 
     /// Decides whether an attempt may have failed, and whether its snapshot may show all the same.
-    fn judge(&mut self, attempt: &Attempt, faults: &[Fault], error: &str) -> Result<(), String> {
-        let mut may_fail = false;
+    fn judge(
+        &mut self,
+        attempt: &Attempt,
+        faults: &[Fault],
+        mut may_fail: bool,
+        error: &str,
+    ) -> Result<(), String> {
         let mut may_show = false;
         for fault in faults {
             match *fault {
@@ -148,8 +178,7 @@ impl Story {
                     may_fail |= pid == attempt.pid;
                     may_show |= pid == attempt.pid;
                 }
-                // Its session was expired meanwhile, or the expiry met a session that ended.
-                Fault::Stop { .. } => may_fail = true,
+                Fault::Stop { .. } => {}
                 Fault::Power { .. } | Fault::Shutdown { .. } => {
                     may_fail = true;
                     may_show = true;
@@ -161,8 +190,7 @@ impl Story {
                 }
             }
         }
-        let reads_what_goes = attempt.action == Action::Read;
-        if !may_fail && !reads_what_goes {
+        if !may_fail {
             return Err(format!(
                 "{:?} fails without a fault: {error}",
                 attempt.action
@@ -221,9 +249,20 @@ impl Story {
         self.world.must(last)?;
         self.world.machine.crash();
         self.world.check(true)?;
+        let forget = self.forget();
+        self.world.must(forget)?;
+        self.world.must(Action::Collect { is_patient: true })?;
         let last = self.backup();
         self.world.must(last)?;
         self.world.check(false)?;
         self.world.check_leftovers()
     }
+}
+
+/// Tells whether an action fails when somebody ends its session.
+fn uses_session(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Stream { .. } | Action::Tree { .. } | Action::Read
+    )
 }

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bkpctl::engine::crypto::ReadingKey;
 use bkpctl::engine::disk::Disk;
 use bkpctl::engine::env::{Cancel, Clock, Entropy, Env};
 use bkpctl::engine::files::ScanOptions;
-use bkpctl::engine::store::{Dir, DirOptions, SessionId, Store, StoreError};
+use bkpctl::engine::store::{Dir, DirOptions, Store, StoreError};
 use bkpctl::engine::{
-    Access, BackupOptions, CreateOptions, EngineError, Level, OpenSnapshot, Repository, Silent,
-    Snapshot, backup, backup_stream, verify,
+    Access, BackupOptions, CollectOptions, CreateOptions, EngineError, Level, OpenSnapshot,
+    Repository, Silent, Snapshot, backup, backup_stream, collect, forget, verify,
 };
 
 use crate::disk::SimDisk;
@@ -39,8 +40,8 @@ pub(crate) enum Action {
     Read,
     /// Makes snapshots disappear.
     Forget { names: Vec<String> },
-    /// Declares every session dead, as a collector does with those that are too old.
-    Expire,
+    /// Deletes what no snapshot needs; perhaps without patience for the sessions of others.
+    Collect { is_patient: bool },
 }
 
 /// Says how an action ended.
@@ -147,6 +148,15 @@ impl World {
         self.acknowledged.keys().cloned().collect()
     }
 
+    /// Returns what was done to make these snapshots, the newest first.
+    pub(crate) fn actions_of(&self, names: &[String]) -> Vec<Action> {
+        let known = names
+            .iter()
+            .rev()
+            .filter_map(|name| self.acknowledged.get(name));
+        known.cloned().collect()
+    }
+
     /// Runs attempts beside each other and notes what they promised.
     pub(crate) fn run(&mut self, attempts: &[Attempt]) -> Result<Vec<Outcome>, String> {
         for attempt in attempts {
@@ -220,7 +230,7 @@ impl World {
                 read => read.map(|_| None),
             },
             Action::Forget { names } => self.forget(attempt, names).map(|()| None),
-            Action::Expire => self.expire(attempt).map(|()| None),
+            Action::Collect { is_patient } => self.collect(attempt, *is_patient).map(|()| None),
         };
         done.map_or_else(Outcome::Failed, Outcome::Done)
     }
@@ -309,24 +319,21 @@ impl World {
     }
 
     fn forget(&self, attempt: &Attempt, names: &[String]) -> Result<(), EngineError> {
-        let dir = self.dir(attempt)?;
-        for name in names {
-            dir.remove(&name.parse()?)?;
-        }
-        Ok(())
+        let repository = self.repository(attempt, Access::Keyless)?;
+        let names: Result<Vec<_>, _> = names.iter().map(|name| name.parse()).collect();
+        forget(&repository, &names?)
     }
 
-    fn expire(&self, attempt: &Attempt) -> Result<(), EngineError> {
-        let dir = self.dir(attempt)?;
-        let sessions = self
-            .disk(attempt)
-            .list(&dir_options().root.join("sessions"));
-        for item in sessions.map_err(|error| StoreError::from_io("sessions", &error))? {
-            if let Ok(session) = SessionId::try_from(item.name) {
-                dir.expire_session(&session)?;
-            }
-        }
-        Ok(())
+    fn collect(&self, attempt: &Attempt, is_patient: bool) -> Result<(), EngineError> {
+        let repository = self.repository(attempt, Access::Keyless)?;
+        let looks = if is_patient { 100_000 } else { 3 };
+        let options = CollectOptions {
+            expire_after: Some(Duration::from_millis(looks)),
+            pause: Duration::ZERO,
+            pack_bytes: self.pack_bytes,
+            ..CollectOptions::default()
+        };
+        collect(&repository, &options, &Silent, &Cancel::new()).map(|_| ())
     }
 
     /// Reads all snapshots but those to skip; returns what is wrong with them.

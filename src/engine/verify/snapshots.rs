@@ -109,10 +109,10 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Reports packs that are not there, as far as a snapshot needs something of them.
+    /// Reports packs that are not there, as far as a snapshot needs something that is nowhere else.
     ///
     /// Others are no loss: an expired writer or an interrupted collection leaves them in the
-    /// index until the next collection.
+    /// index until the next collection, and a later backup may have stored the same anew.
     fn report_absent(&mut self, seen: &Seen) {
         if self.absent.is_empty() {
             return;
@@ -122,6 +122,7 @@ impl Verification<'_> {
             .index
             .places()
             .filter(|(place, pack)| self.absent.contains(&pack.hash) && is_needed(&place.id))
+            .filter(|(place, _)| !self.is_intact(&place.id))
             .map(|(_, pack)| pack.name())
             .filter(|name| !self.is_condemned(name))
             .collect();
