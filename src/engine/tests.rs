@@ -4,6 +4,7 @@ mod budget;
 mod collect;
 mod copies;
 mod diffs;
+mod damage;
 mod durability;
 mod faults;
 mod forge;

@@ -19,7 +19,7 @@ use super::index::{Index, PackInfo};
 use super::progress::Observer;
 use super::repository::{Repository, condemned, scan_pack};
 use super::slots::slots;
-use super::store::{Folder, Receipt, Store, StoreError, StoreName};
+use super::store::{Folder, Listed, Receipt, Store, StoreError, StoreName};
 use super::writer::ReadSession;
 
 /// How many findings are named.
@@ -386,6 +386,7 @@ impl Verification<'_> {
     /// Checks that no receipt was changed, taken out or moved.
     fn check_receipts(&mut self) -> Result<(), EngineError> {
         let mut last: Option<(Receipt, [u8; 32])> = None;
+        let mut received = HashSet::new();
         for file in self.store.list(Folder::Receipts)? {
             let name = file.name;
             let bytes = match self.store.get(&name) {
@@ -409,7 +410,29 @@ impl Verification<'_> {
                 let reason = "it does not follow the receipt before it".to_owned();
                 self.report.add(&name, Problem::Forged(reason));
             }
+            received.insert((receipt.snapshot.clone(), receipt.manifest.clone()));
             last = Some((receipt, *blake3::hash(&bytes).as_bytes()));
+        }
+        self.check_received(&received)
+    }
+
+    /// Checks that every snapshot has a receipt, which is stored before a snapshot shows.
+    fn check_received(&mut self, received: &HashSet<(String, String)>) -> Result<(), EngineError> {
+        for Listed { name, .. } in self.store.list(Folder::Snapshots)? {
+            let bytes = match self.store.get(&name) {
+                // Forgotten between the listing and now.
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => {
+                    self.store_failed(&name, error)?;
+                    continue;
+                }
+                Ok(bytes) => bytes,
+            };
+            let manifest = blake3::hash(&bytes).to_hex().to_string();
+            if !received.contains(&(name.to_string(), manifest)) {
+                let reason = "no receipt says when it was received".to_owned();
+                self.report.add(&name, Problem::Form(reason));
+            }
         }
         Ok(())
     }

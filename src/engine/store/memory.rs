@@ -42,6 +42,11 @@ impl Memory {
         })
     }
 
+    /// Stores a file without any check, whatever was there before.
+    pub fn plant(&self, name: &StoreName, bytes: &[u8]) {
+        self.state().files.insert(name.clone(), bytes.into());
+    }
+
     /// Replaces a file's bytes without any check, as bad memory or a bad disk would.
     pub fn damage(&self, name: &StoreName, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
