@@ -217,6 +217,10 @@ impl Store for Hooked {
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         self.step().remove(name)
     }
+
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.step().set_aside(name)
+    }
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.step().open_session(session, kind)
     }
@@ -620,6 +624,10 @@ impl Store for NoRoomForPacks {
     }
     fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner().remove(name)
+    }
+
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner().set_aside(name)
     }
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.inner().open_session(session, kind)
