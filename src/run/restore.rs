@@ -90,7 +90,7 @@ pub fn restore_snapshot(
             format!(
                 "{} of {} files could not be restored; what is in {} is whole otherwise:{}",
                 report.failed_total,
-                report.files + report.failed_total,
+                report.files.max(report.failed_total),
                 to.display(),
                 named.concat()
             ),

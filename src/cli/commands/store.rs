@@ -12,7 +12,7 @@ mod open;
 mod restore;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,8 +31,7 @@ use crate::cli::signal;
 use crate::engine::crypto::CryptoError;
 use crate::engine::env::Env;
 use crate::engine::files::RelPath;
-use crate::engine::{EngineError, Selection, Snapshot,
-};
+use crate::engine::{EngineError, Selection, Snapshot};
 use crate::model::{ByteSize, Timestamp};
 use crate::run::Cancel;
 use crate::run::job::Progress;

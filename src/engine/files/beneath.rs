@@ -25,7 +25,7 @@ pub(super) enum Guard {
 impl Guard {
     /// Finds out what the kernel, or what filters its calls, permits.
     pub(super) fn detect(root: BorrowedFd<'_>) -> Self {
-        match open_piece(root, b".", directory_flags()) {
+        match open_piece(root, b".", INSIDE) {
             Err(Errno::NOSYS | Errno::PERM) => Self::Stepwise,
             _ => Self::Kernel,
         }
@@ -35,6 +35,24 @@ impl Guard {
     ///
     /// A link on the way or at the end is [`Errno::LOOP`] or [`Errno::NOTDIR`].
     pub(super) fn open_dir(self, root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.open_resolved(root, path, INSIDE)
+    }
+
+    /// Opens the directory `path` below `root` for listing.
+    ///
+    /// A mount on the way or at the end is [`Errno::XDEV`], as far as the kernel can tell.
+    pub(super) fn open_listed(self, root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let held = self.open_resolved(root, path, INSIDE | ResolveFlags::NO_XDEV)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(held, c".", flags, Mode::empty())
+    }
+
+    fn open_resolved(
+        self,
+        root: BorrowedFd<'_>,
+        path: &[u8],
+        resolve: ResolveFlags,
+    ) -> Result<OwnedFd, Errno> {
         let mut dir = match self {
             _ if path.is_empty() => {
                 return rustix::fs::openat(root, c".", directory_flags(), Mode::empty());
@@ -44,7 +62,7 @@ impl Guard {
         };
         for piece in pieces(path) {
             let from = dir.as_ref().map_or(root, AsFd::as_fd);
-            dir = Some(open_piece(from, piece, directory_flags())?);
+            dir = Some(open_piece(from, piece, resolve)?);
         }
         dir.ok_or(Errno::NOENT)
     }
@@ -59,12 +77,17 @@ impl Guard {
     }
 }
 
+/// Refuses every way that leads out.
+const INSIDE: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS);
+
 fn directory_flags() -> OFlags {
     OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-fn open_piece(from: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+fn open_piece(from: BorrowedFd<'_>, path: &[u8], resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let flags = directory_flags();
     let mut result = Err(Errno::AGAIN);
     for _ in 0..DISTURBED_MAX {
         result = rustix::fs::openat2(from, path, flags, Mode::empty(), resolve);

@@ -393,14 +393,16 @@ impl Target {
         }
         check(entry)?;
         let path = &entry.path;
-        if path.is_root() {
-            return Ok(Placed::Unchanged);
+        if !path.is_root() {
+            let parent = self.parent_of(&mut lock(&self.parents), path)?;
+            let stat = rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW);
+            let is_dir = |stat: Stat| metadata::file_type(&stat) == FileType::Directory;
+            if !stat.is_ok_and(is_dir) {
+                return self.place_dir(entry, parent.as_fd());
+            }
         }
-        let parent = self.parent_of(&mut lock(&self.parents), path)?;
-        match rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if metadata::file_type(&stat) == FileType::Directory => Ok(Placed::Unchanged),
-            _ => self.place_dir(entry, parent.as_fd()),
-        }
+        self.unchanged.fetch_add(1, Ordering::Relaxed);
+        Ok(Placed::Unchanged)
     }
 
     /// Keeps a link, fifo or device that is there and mends its metadata, if it may stay.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::{Parents, PlaceError, Target, failure, way_failure};
@@ -62,11 +62,13 @@ impl Target {
     /// Lists a directory that exists; none if it is on another file system than the target,
     /// where nothing is removed.
     pub fn live_names(&self, path: &RelPath) -> Result<Option<LiveNames>, PlaceError> {
-        let held = self
-            .open_placed_dir(path)
-            .map_err(|errno| way_failure(path, errno))?;
-        let (dir, device) =
-            open_listed(held.as_fd(), b".").map_err(|errno| failure(path, "listed", errno))?;
+        let (dir, device) = match self.open_listed(self.root.as_fd(), path.as_bytes()) {
+            Err(Errno::XDEV) => {
+                self.note(path, What::OtherFileSystem, Errno::XDEV);
+                return Ok(None);
+            }
+            opened => opened.map_err(|errno| way_failure(path, errno))?,
+        };
         if device != self.device {
             self.note(path, What::OtherFileSystem, Errno::XDEV);
             return Ok(None);
@@ -76,12 +78,22 @@ impl Target {
     }
 
     /// Removes a name with all below it; returns how many names that were.
+    ///
+    /// What is mounted there, or below, stays with what is on the way to it, and a note says so.
     pub fn remove(&self, parents: &mut Parents, path: &RelPath) -> Result<u64, PlaceError> {
         let parent = self.parent_of(parents, path)?;
-        match rustix::fs::unlinkat(&parent, path.name(), AtFlags::empty()) {
+        let removed = match rustix::fs::unlinkat(&parent, path.name(), AtFlags::empty()) {
             Ok(()) => Ok(1),
+            Err(Errno::ISDIR | Errno::PERM) => self.remove_dir(parent.as_fd(), path.name()),
+            Err(errno) => Err(errno),
+        };
+        match removed {
+            Ok(names) => Ok(names),
             Err(Errno::NOENT) => Ok(0),
-            Err(Errno::ISDIR | Errno::PERM) => self.remove_below(path, parent.as_fd()),
+            Err(errno @ (Errno::XDEV | Errno::BUSY)) => {
+                self.note(path, What::OtherFileSystem, errno);
+                Ok(0)
+            }
             Err(errno) => Err(failure(path, "removed", errno)),
         }
     }
@@ -131,21 +143,20 @@ impl Target {
         Ok(removed)
     }
 
+    fn open_listed(&self, from: BorrowedFd<'_>, path: &[u8]) -> Result<(OwnedFd, u64), Errno> {
+        let dir = self.guard.open_listed(from, path)?;
+        let stat = rustix::fs::fstat(&dir)?;
+        Ok((dir, Identity::of(&stat).device))
+    }
+
     fn enter(&self, parent: BorrowedFd<'_>, name: Vec<u8>) -> Result<Level, Errno> {
-        let (dir, device) = open_listed(parent, &name)?;
+        let (dir, device) = self.open_listed(parent, &name)?;
         if device != self.device {
             return Err(Errno::XDEV);
         }
         let names = list(dir.as_fd())?;
         Ok(Level { dir, name, names })
     }
-}
-
-fn open_listed(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(OwnedFd, u64), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    let stat = rustix::fs::fstat(&dir)?;
-    Ok((dir, Identity::of(&stat).device))
 }
 
 fn list(dir: BorrowedFd<'_>) -> Result<Listing, Errno> {
