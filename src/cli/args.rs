@@ -442,6 +442,17 @@ pub enum Store {
     Diff(StoreDiff),
     /// Check the repository; without a key, hashes only
     Verify(StoreVerify),
+    /// Repair what is damaged, without a key; with one, lost files are named too
+    Repair {
+        /// The repository's folder
+        store: PathBuf,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "clap would take it for help text")]
+        secret: Secret,
+    },
     /// Manage the passphrases that open it, and its recovery sheet
     #[command(subcommand)]
     Key(StoreKey),

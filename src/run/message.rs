@@ -141,6 +141,7 @@ impl Fault {
     pub fn engine(error: &EngineError) -> Self {
         match error {
             EngineError::Store(error) => Self::store(error),
+            EngineError::Busy { .. } => Self::new(FaultKind::Locked, error.to_string()),
             EngineError::Cancelled => Self::new(FaultKind::Stopped, error.to_string()),
             _ => {
                 let mut message = error.to_string();

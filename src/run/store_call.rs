@@ -174,16 +174,16 @@ impl Allowed {
             StoreCall::OpenSession {
                 kind: SessionKind::Collect,
                 ..
-            } => self.admin,
-            StoreCall::Put { .. }
-            | StoreCall::Settle { .. }
-            | StoreCall::OpenSession { .. }
-            | StoreCall::Commit { .. } => self.put || self.admin,
-            StoreCall::Remove { .. }
+            }
+            | StoreCall::Remove { .. }
             | StoreCall::SetAside { .. }
             | StoreCall::PutManaged
             | StoreCall::ListSessions
             | StoreCall::ExpireSession { .. } => self.admin,
+            StoreCall::Put { .. }
+            | StoreCall::Settle { .. }
+            | StoreCall::OpenSession { .. }
+            | StoreCall::Commit { .. } => self.put || self.admin,
         }
     }
 }

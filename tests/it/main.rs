@@ -16,6 +16,7 @@ mod ssh_trust;
 mod store_backup;
 mod store_gc;
 mod store_key;
+mod store_repair;
 mod store_verbs;
 mod support;
 mod trouble;

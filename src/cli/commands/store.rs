@@ -11,6 +11,7 @@ mod ls;
 mod open;
 mod restore;
 mod verify;
+mod repair;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -127,6 +128,11 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
             let options = gc::options(*dry_run, *max_repack, *expire_after);
             gc::run(context, store, &options, *json)
         }
+        Verb::Repair {
+            store,
+            dry_run,
+            secret: args,
+        } => repair::run(context, store, *dry_run, args),
         Verb::Sync {
             from,
             to,

@@ -14,6 +14,7 @@ mod segments;
 use super::crypto::CryptoError;
 use super::env::Cancel;
 use super::error::EngineError;
+use super::features::Deed;
 use super::index::{Index, PackEntries};
 use super::progress::Observer;
 use super::repository::Repository;
@@ -109,6 +110,12 @@ pub fn repair(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<RepairReport, EngineError> {
+    let deed = if options.dry_run {
+        Deed::Read
+    } else {
+        Deed::Collect
+    };
+    repository.marker.check(deed)?;
     if options.dry_run {
         let _reading = ReadSession::open(repository)?;
         return Repair::new(repository, options, observer, cancel).run();

@@ -11,10 +11,13 @@ use crate::engine::store::{Folder, StoreName};
 /// Is a hash over all that a segment says of a pack.
 pub(super) type Digest = [u8; 32];
 
+/// Is a segment, and what it says of each pack.
+type Said = (StoreName, Vec<([u8; 32], Digest)>);
+
 /// Is what the segments say of packs, as hashes: the entries themselves would fill the memory.
 #[derive(Default)]
 pub(super) struct Claims {
-    segments: Vec<(StoreName, Vec<([u8; 32], Digest)>)>,
+    segments: Vec<Said>,
     /// Packs by name, and where they are said to lie.
     packs: HashMap<[u8; 32], (Vec<Digest>, StoreName)>,
 }

@@ -186,6 +186,7 @@ impl StoreName {
     /// Returns the name that a damaged file gets; `taken` names were taken before it.
     ///
     /// A file that is set aside again, after it was stored anew, gets a number behind its name.
+    #[must_use]
     pub fn aside(&self, taken: u32) -> Self {
         let mut parts = self.parts().collect::<Vec<_>>();
         if parts.len() < 2 {

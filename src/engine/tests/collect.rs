@@ -211,6 +211,9 @@ impl Store for Hooked {
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.step().settle(name)
     }
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.step().set_aside(name)
+    }
     fn list(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
         self.step().list(folder)
     }
@@ -618,6 +621,9 @@ impl Store for NoRoomForPacks {
     }
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner().settle(name)
+    }
+    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner().set_aside(name)
     }
     fn list(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
         self.inner().list(folder)

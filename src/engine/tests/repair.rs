@@ -53,6 +53,7 @@ fn content(store: &dyn Store) -> BTreeMap<StoreName, Vec<u8>> {
 }
 
 type Damage = fn(&mut Vec<u8>);
+type Change<'a> = (&'a str, Box<dyn Fn() + 'a>);
 
 const DAMAGES: [(&str, Damage); 6] = [
     ("cut off", |bytes| bytes.truncate(bytes.len() / 2)),
@@ -170,7 +171,6 @@ fn the_index_says_after_a_repair_what_is_in_the_packs() {
     let put = |packs: &[PackEntries]| {
         index::put_segments(&*store, packs).expect("a put");
     };
-    type Change<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let changes: [Change<'_>; 5] = [
         (
             "it is gone",
@@ -527,7 +527,9 @@ proptest! {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (whole, root) = small(folder.path());
         let damaged = copy(&whole);
-        hits.iter().for_each(|one| hit(&damaged, one));
+        for one in &hits {
+            hit(&damaged, one);
+        }
         let unharmed = unharmed(&whole, &damaged);
         let store = Arc::new(Faulty::new(damaged));
         for after in stops {

@@ -86,6 +86,21 @@ pub(super) fn reader(store: &Path, secret: &Secret) -> Result<Repository, Failur
     Repository::open(opened, Env::system(), Access::Reader(key)).map_err(engine)
 }
 
+/// Opens a repository with a key if there is one, else without.
+pub(super) fn with_or_without_key(
+    store: &Path,
+    args: &args::Secret,
+) -> Result<(Repository, Option<Secret>), Failure> {
+    let key = secret(args, false).ok();
+    let repository = match &key {
+        Some(key) => reader(store, key)?,
+        None => {
+            Repository::open(open_store(store)?, Env::system(), Access::Keyless).map_err(engine)?
+        }
+    };
+    Ok((repository, key))
+}
+
 /// Makes a repository; a key file that does not exist is made too.
 pub(super) fn create(store: &Path, secret: &Secret) -> Result<String, Failure> {
     let env = Env::system();

@@ -4,15 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::open::{open_store, reader, secret};
-use super::{engine, shown};
+use super::{open, shown};
 use crate::cli::args::StoreVerify;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::engine::env::Env;
-use crate::engine::{
-    Access, Budget, Coverage, Level, Repository, VerifyOptions, VerifyReport, verify_with,
-};
+use crate::engine::{Budget, Coverage, Level, VerifyOptions, VerifyReport, verify_with};
 use crate::model::{ByteSize, Period};
 use crate::run::message::Fault;
 use crate::run::meter::Meter;
@@ -21,12 +17,7 @@ use crate::run::meter::Meter;
 pub(super) fn run(context: &Context, args: &StoreVerify) -> Outcome {
     let budget = args.budget.as_deref().map(budget).transpose()?;
     // Whoever has no key can still check every hash.
-    let key = secret(&args.secret, false).ok();
-    let repository = match &key {
-        Some(key) => reader(&args.store, key)?,
-        None => Repository::open(open_store(&args.store)?, Env::system(), Access::Keyless)
-            .map_err(engine)?,
-    };
+    let (repository, key) = open::with_or_without_key(&args.store, &args.secret)?;
     let level = match (args.read_data || budget.is_some(), &key) {
         (false, _) => Level::Structure,
         (true, None) => Level::Packs,
@@ -128,9 +119,12 @@ fn print(context: &Context, report: &VerifyReport, json: bool) -> Result<(), Fai
 
 fn damaged(store: &Path, report: &VerifyReport) -> Failure {
     let message = format!("{} is damaged in {} places", store.display(), report.total);
-    Failure::new(message).help(
-        "snapshots that need no damaged file still restore; sync from another datastore of the same key brings packs back",
-    )
+    Failure::new(message).help(format!(
+        "snapshots that need no damaged file still restore; bkpctl store repair {} saves what is \
+         good and lets the next backup store the rest anew; sync from another datastore of the \
+         same key brings packs back",
+        store.display()
+    ))
 }
 
 #[cfg(test)]
