@@ -61,9 +61,7 @@ fn rules_forget_with_reasons_and_a_collection_frees_the_space() {
 #[test]
 fn named_snapshots_are_forgotten_but_not_a_sources_last_one_by_accident() {
     let sandbox = repository(1);
-    let listed = run(&sandbox, &["store", "snapshots", "store", "--json"])
-        .exits(0)
-        .json();
+    let listed = json(run(&sandbox, &["store", "snapshots", "store", "--json"]));
     let id = listed["snapshots"][0]["id"]
         .as_str()
         .expect("an id")

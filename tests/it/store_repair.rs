@@ -46,12 +46,12 @@ fn a_changed_byte_is_found_repaired_and_healed_by_the_next_backup() {
     assert!(pack.exists());
     sandbox
         .run(&["store", "repair", "store"])
-        .exits(3)
+        .exits(6)
         .says("set aside")
         .says("lacks 1 chunk")
         .says("back up the same sources again");
     assert!(!pack.exists());
-    let report = run(&sandbox, &["store", "repair", "store", "--json"]).exits(3);
+    let report = run(&sandbox, &["store", "repair", "store", "--json"]).exits(6);
     let report: serde_json::Value = serde_json::from_str(&report.stdout).expect("a document");
     assert_eq!(report["lacking"][0]["paths_total"], 1, "{report}");
     run(&sandbox, &["store", "backup", "store", "data"]).exits(0);

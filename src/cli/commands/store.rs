@@ -9,9 +9,9 @@ mod gc;
 mod key;
 mod ls;
 mod open;
+mod repair;
 mod restore;
 mod verify;
-mod repair;
 
 use std::path::Path;
 use std::sync::Arc;
