@@ -129,6 +129,10 @@ impl Store for RemoteStore {
         self.done(StoreCall::Settle { name: name.clone() }, &[])
     }
 
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        self.done(StoreCall::SettleRemovals { folder }, &[])
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.done(
             StoreCall::OpenSession {

@@ -57,6 +57,11 @@ pub enum StoreCall {
         /// The name.
         name: StoreName,
     },
+    /// Make durable that files of a folder are gone.
+    SettleRemovals {
+        /// The folder.
+        folder: Folder,
+    },
     /// Announce a reader or writer.
     OpenSession {
         /// The session.
@@ -177,6 +182,7 @@ impl Allowed {
             }
             | StoreCall::Remove { .. }
             | StoreCall::SetAside { .. }
+            | StoreCall::SettleRemovals { .. }
             | StoreCall::PutManaged
             | StoreCall::ListSessions
             | StoreCall::ExpireSession { .. } => self.admin,
@@ -212,7 +218,9 @@ fn subject(call: &StoreCall) -> String {
         | StoreCall::SetAside { name }
         | StoreCall::Settle { name }
         | StoreCall::Commit { manifest: name, .. } => name.to_string(),
-        StoreCall::List { folder } => folder.as_str().to_owned(),
+        StoreCall::List { folder } | StoreCall::SettleRemovals { folder } => {
+            folder.as_str().to_owned()
+        }
         StoreCall::PutManaged | StoreCall::GetManaged => "managed.json".to_owned(),
         StoreCall::Place
         | StoreCall::OpenSession { .. }
@@ -244,6 +252,9 @@ fn carry_out(
         StoreCall::Remove { name } => store.remove(name).and_then(|()| only(StoreReply::Done)),
         StoreCall::SetAside { name } => store.set_aside(name).and_then(|()| only(StoreReply::Done)),
         StoreCall::Settle { name } => store.settle(name).and_then(|()| only(StoreReply::Done)),
+        StoreCall::SettleRemovals { folder } => store
+            .settle_removals(*folder)
+            .and_then(|()| only(StoreReply::Done)),
         StoreCall::OpenSession { session, kind } => store
             .open_session(session, *kind)
             .and_then(|()| only(StoreReply::Done)),

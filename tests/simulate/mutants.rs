@@ -140,6 +140,10 @@ impl<S: Store> Store for Lying<S> {
         self.inner.settle(name)
     }
 
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        self.inner.settle_removals(folder)
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.inner.open_session(session, kind)
     }

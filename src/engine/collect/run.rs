@@ -99,6 +99,8 @@ impl Collection<'_> {
                 return Err(error);
             }
         };
+        // A snapshot whose removal did not last would come back without its packs.
+        self.store.settle_removals(Folder::Snapshots)?;
         let mut gone = self.delete(&survey, &condemned)?;
         gone.extend(&survey.stale);
         drop(survey);

@@ -24,7 +24,7 @@ pub enum Call {
     Remove(Folder),
     /// [`Store::set_aside`].
     SetAside(Folder),
-    /// [`Store::settle`].
+    /// [`Store::settle`] and [`Store::settle_removals`].
     Settle(Folder),
     /// [`Store::open_session`].
     OpenSession,
@@ -146,6 +146,12 @@ impl<S: Store> Store for Counting<S> {
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.settle(name)?;
         self.count(Call::Settle(name.folder()), 0, ());
+        Ok(())
+    }
+
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        self.inner.settle_removals(folder)?;
+        self.count(Call::Settle(folder), 0, ());
         Ok(())
     }
 

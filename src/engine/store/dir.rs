@@ -435,6 +435,18 @@ impl Store for Dir {
         self.sync_names(folder, name.folder().depth())
     }
 
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        let parent = self.root.join(folder.as_str());
+        if folder.depth() > 0 {
+            for item in self.at(folder.as_str(), |disk| disk.list(&parent))? {
+                if item.is_folder {
+                    self.sync(&parent.join(item.name))?;
+                }
+            }
+        }
+        self.sync(&parent)
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.start_session(session, kind)
     }

@@ -138,6 +138,10 @@ impl<S: Store> Store for Faulty<S> {
         self.run("settle", |inner| inner.settle(name))
     }
 
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        self.run("settle", |inner| inner.settle_removals(folder))
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.run("open_session", |inner| inner.open_session(session, kind))
     }

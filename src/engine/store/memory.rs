@@ -153,6 +153,10 @@ impl Store for Memory {
         self.size(name).map(|_| ())
     }
 
+    fn settle_removals(&self, _: Folder) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         let sessions = &mut self.state().sessions;
         let is_other =

@@ -116,6 +116,11 @@ pub trait Store: Send + Sync {
     /// has to be settled before a snapshot builds on it. What an index segment names is.
     fn settle(&self, name: &StoreName) -> Result<(), StoreError>;
 
+    /// Makes durable that files of a folder are gone, whoever removed them.
+    ///
+    /// Without this a power failure could bring back a snapshot after its packs were deleted.
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError>;
+
     /// Announces a writer, reader or collector, durably, before it looks at anything.
     ///
     /// A second collector is [`StoreError::Collecting`].
@@ -180,6 +185,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         (**self).settle(name)
+    }
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        (**self).settle_removals(folder)
     }
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         (**self).open_session(session, kind)

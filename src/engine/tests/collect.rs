@@ -214,6 +214,9 @@ impl Store for Hooked {
     fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
         self.step().set_aside(name)
     }
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        self.step().settle_removals(folder)
+    }
     fn list(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
         self.step().list(folder)
     }
@@ -624,6 +627,9 @@ impl Store for NoRoomForPacks {
     }
     fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner().set_aside(name)
+    }
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        self.inner().settle_removals(folder)
     }
     fn list(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
         self.inner().list(folder)

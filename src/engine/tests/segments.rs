@@ -64,6 +64,10 @@ impl Store for Meanwhile<'_> {
     fn settle(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.settle(name)
     }
+
+    fn settle_removals(&self, folder: Folder) -> Result<(), StoreError> {
+        self.inner.settle_removals(folder)
+    }
     fn list_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
         self.inner.list_sessions()
     }
