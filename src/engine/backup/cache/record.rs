@@ -137,3 +137,33 @@ pub(super) fn record_len(bytes: [u8; 4]) -> Option<usize> {
     let len = u32::from_le_bytes(bytes) as usize;
     (TAG_BYTES..=RECORD_BYTES_MAX).contains(&len).then_some(len)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back(run: Vec<u8>, repeat in 1_usize..50, is_part: bool) {
+            let mut compressor = zstd::bulk::Compressor::new(1).expect("a context");
+            let mut decompressor = zstd::bulk::Decompressor::new().expect("a context");
+            let what = if is_part { What::Part } else { What::Entries };
+            let run = (what, run.repeat(repeat));
+            let plain = pack(&run, &mut compressor).expect("it runs");
+            prop_assert_eq!(unpack(&plain, &mut decompressor), Some(run));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(mut bytes: Vec<u8>, head in 0..4_u8, packed in 0..3_u8) {
+            let mut decompressor = zstd::bulk::Decompressor::new().expect("a context");
+            let _ = Beginning::decode(&bytes);
+            bytes.splice(..0, [head, packed]);
+            let _ = (Beginning::decode(&bytes), unpack(&bytes, &mut decompressor));
+            if let Some(header) = bytes.first_chunk() {
+                let _ = Header::decode(header);
+            }
+        }
+    }
+}
