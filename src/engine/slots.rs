@@ -33,6 +33,10 @@ impl Slot {
 pub fn slots(store: &dyn Store) -> Result<Vec<Slot>, EngineError> {
     let mut found = Vec::new();
     for Listed { name, size } in store.list(Folder::Keys)? {
+        // Another kind of slot is another program's business.
+        if !name.file_name().starts_with(PREFIX) {
+            continue;
+        }
         let state = match read(store, &name, size) {
             // Revoked between the listing and now.
             Err(EngineError::Store(error)) if error.is_not_found() => continue,
@@ -221,7 +225,10 @@ mod tests {
             .expect("put");
         let damaged = StoreName::parse("keys/passphrase-00").expect("a name");
         store.put(&damaged, b"{}").expect("put");
+        let unknown = StoreName::parse("keys/token-1").expect("a name");
+        store.put(&unknown, b"of a later program").expect("put");
         let listed = slots(store).expect("a listing");
+        assert_eq!(listed.len(), 3);
         assert_eq!(listed.iter().filter(|slot| slot.state.is_err()).count(), 1);
         let id = good.file_name().trim_start_matches(PREFIX);
         assert!(matches!(

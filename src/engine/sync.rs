@@ -77,7 +77,7 @@ pub fn sync(
     to.open_session(&session, SessionKind::Write)?;
     let copied =
         Copy::open(from, to, env, observer, cancel).and_then(|copy| copy.run(&session, selection));
-    if copied.is_ok() {
+    if copied.is_ok() && ours.check(Deed::Collect).is_ok() {
         // What was copied is there already, and the next writer merges what this one could not.
         drop(index::merge(&**to));
     }

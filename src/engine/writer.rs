@@ -65,6 +65,8 @@ pub(super) struct Writer<'a> {
     unindexed: Mutex<Vec<PackEntries>>,
     /// How many index segments there are.
     segments: AtomicUsize,
+    /// Whether no feature forbids to replace segments.
+    may_merge: bool,
     /// When the last index segment was put: what came before it is found again.
     checkpoint: Mutex<Instant>,
     is_open: bool,
@@ -107,6 +109,7 @@ impl<'a> Writer<'a> {
             spare: Mutex::default(),
             unindexed: Mutex::default(),
             segments: AtomicUsize::new(0),
+            may_merge: repository.marker.check(Deed::Collect).is_ok(),
             checkpoint: Mutex::new(Instant::now()),
             is_open: true,
             new_bytes: AtomicU64::new(0),
@@ -387,7 +390,7 @@ impl<'a> Writer<'a> {
 
     /// Merges index segments if they have become many.
     fn merge_segments(&self) {
-        if self.segments.load(Ordering::Relaxed) > index::SEGMENTS_FEW {
+        if self.may_merge && self.segments.load(Ordering::Relaxed) > index::SEGMENTS_FEW {
             // The snapshot is there already, and the next writer merges what this one could not.
             drop(index::merge(self.store));
         }
