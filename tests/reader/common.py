@@ -6,7 +6,7 @@ import struct
 
 import blake3
 
-NUMBER = 0
+NUMBER = 1
 
 
 class Refused(Exception):

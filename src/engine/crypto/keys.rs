@@ -296,11 +296,11 @@ mod tests {
         assert_eq!(
             values,
             [
-                "50f6bc8a2d45717dd0addb3f8e5225fbac09bfed338b0d0355c2f0b329d9117a",
-                "ae74462b3d0616d5c4a2ab4bf231844a690a4e0d2a2fd76b13ec2b22fafe955c",
-                "6051f9078e8f8f14daf0445e9b160654a5e56a649f21da2f79fdc6cb015c8ca8",
-                "151e865cbf83c8ac34e23440994e32f38472a64e4c6c23db54ba5ccc8d964f90",
-                "8c651d383be48794c59ae491b5f6fc2ee10727da3f390ed3843bae29e688e573"
+                "d59d553d004b46f058e1faa246b486e78d2133538dd2bb896c5b90b18ff28a6a",
+                "755cc2dec137f202bb9301523312f4b707558f81247003bc0c9a422a48536556",
+                "07554d3e4e120fdadf8c01a68a46a5034361df4ba30bca75a6805a66bca48781",
+                "476d537a8d88bfb7bf2bc70bb9929609ae39a27326f5407a7b339252cea16597",
+                "044d3ff9622f0a1fd748ee173d0eb7fc7d29a840b12fd1da6fc32afce942cc01"
             ]
         );
     }

@@ -207,7 +207,7 @@ mod tests {
         }
         let (bytes, entries) = builder.finish(true, [5; SALT_BYTES]);
         assert_eq!(bytes.len(), 22 + 100 + 2 * (104 + 6 + 16));
-        let hash = "78105964a4bf87c7f61cb28ef7f2c46c8b4e4a14ce7f88a06a9ad65cc6a2901c";
+        let hash = "b0a1c02b6f7434c5cfb908195880b1483b54f59cc4384a4d25b7f49de45885cf";
         assert_eq!(crate::engine::hex::encode(&entries.hash), hash);
     }
 

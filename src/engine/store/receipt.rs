@@ -68,7 +68,13 @@ impl Receipt {
 
     /// Reads a receipt's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
-        line::decode(bytes).map_err(ReceiptError)
+        let receipt: Self = line::decode(bytes).map_err(ReceiptError)?;
+        if receipt.format == FORMAT {
+            Ok(receipt)
+        } else {
+            let error = serde::de::Error::custom("it is of another format");
+            Err(ReceiptError(LineError::Form(error)))
+        }
     }
 
     /// Returns the receipt's name in the store.

@@ -7,6 +7,7 @@ use crate::engine::compress::Codec;
 use crate::engine::crypto::{Cipher, SealedSession, SessionKey, WriterKey};
 use crate::engine::env::{Env, fixed};
 use crate::engine::files::{Entry, Kind, Meta, RelPath, Span};
+use crate::engine::format::{BLOB_VERSION, FORMAT};
 use crate::engine::hex;
 use crate::engine::index;
 use crate::engine::manifest::{Clear, Manifest, Sealed};
@@ -75,7 +76,7 @@ impl Forge {
     /// Stores a chunk whose payload decompresses to something else than its header says.
     pub(super) fn lying_chunk(&mut self, id: [u8; 32], packed: &[u8], plain_len: u32) {
         let mut bound = [0; 72];
-        bound[..8].copy_from_slice(&[b'b', b'k', b'p', b'b', 0, 1, CIPHER as u8, 1]);
+        bound[..8].copy_from_slice(&[b'b', b'k', b'p', b'b', BLOB_VERSION, 1, CIPHER as u8, 1]);
         bound[8..40].copy_from_slice(&id);
         bound[40..44].copy_from_slice(&plain_len.to_le_bytes());
         bound[44..48].copy_from_slice(&(packed.len() as u32 + 16).to_le_bytes());
@@ -200,7 +201,7 @@ pub(super) fn show(store: &dyn Store, name: &StoreName, bytes: &[u8]) {
 
 fn clear() -> Clear {
     Clear {
-        format: 0,
+        format: FORMAT,
         id: String::new(),
         source: "web".to_owned(),
         writer: "web".to_owned(),

@@ -14,7 +14,7 @@ use super::support::*;
 use crate::engine::crypto::{ArgonCost, CryptoError, PassphraseSlot, ReadingKey};
 use crate::engine::env::Cancel;
 use crate::engine::files::{Extent, Kind, Meta};
-use crate::engine::pack::{BlobKind, PackView, SESSIONS_MAX};
+use crate::engine::pack::{BlobKind, MAGIC, PackView, SESSIONS_MAX};
 use crate::engine::store::{Folder, Memory, Store, StoreName};
 use crate::engine::tree::Refs;
 use crate::engine::{
@@ -507,7 +507,7 @@ fn a_pack_with_as_many_sessions_as_fit_is_read_and_one_more_is_refused() {
     forge.record.encode(&mut record);
     let pack = |count: usize| {
         let records = record.repeat(count);
-        let mut bytes = b"bkppack0saltsalt".to_vec();
+        let mut bytes = [MAGIC.as_slice(), b"saltsalt"].concat();
         bytes.extend_from_slice(&(records.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&(count as u16).to_le_bytes());
         bytes.extend_from_slice(&records);

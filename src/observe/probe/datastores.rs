@@ -189,7 +189,7 @@ fn read_foreign(facts: &mut DatastoreFacts, line: &str) {
 mod tests {
     use super::*;
 
-    const HEAD: &str = r#"{"format":0,"id":"ab","source":"etc","writer":"pve1","started":1,"finished":2,"complete":true,"files":3,"bytes":4,"new_bytes":5,"stored_bytes":6,"machine":"m","refs":"00","skipped":0}"#;
+    const HEAD: &str = r#"{"format":1,"id":"ab","source":"etc","writer":"pve1","started":1,"finished":2,"complete":true,"files":3,"bytes":4,"new_bytes":5,"stored_bytes":6,"machine":"m","refs":"00","skipped":0}"#;
 
     fn read(pairs: &[(&str, &str)]) -> DatastoreFacts {
         let mut bytes = String::new();
@@ -228,7 +228,7 @@ mod tests {
         assert!(facts.marker_problem.is_some());
         let facts = read(&[(
             "marker",
-            r#"{"format":0,"repository":"a","home":"h","domain":"d","more":1}"#,
+            r#"{"format":1,"repository":"a","home":"h","domain":"d","more":1}"#,
         )]);
         assert_eq!(facts.marker.map(|marker| marker.home), Some("h".to_owned()));
         assert_eq!(facts.marker_problem, None);

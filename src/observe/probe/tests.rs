@@ -51,7 +51,7 @@ impl Scene {
             wanted: Wanted::default(),
         };
         let odd = "a folder with 'quotes', $(id) and\na line break";
-        let head = r#"{"format":0,"id":"ID","source":"etc","writer":"w","started":1,"finished":2,"complete":true,"files":3,"bytes":4,"new_bytes":5,"stored_bytes":6,"machine":"m","refs":"00","skipped":0}"#;
+        let head = r#"{"format":1,"id":"ID","source":"etc","writer":"w","started":1,"finished":2,"complete":true,"files":3,"bytes":4,"new_bytes":5,"stored_bytes":6,"machine":"m","refs":"00","skipped":0}"#;
         for hour in 10..22 {
             let text = format!(
                 "{}\nmac\n\u{1}sealed",
@@ -64,7 +64,7 @@ impl Scene {
         }
         scene.write(
             "store/bkpctl.json",
-            r#"{"format":0,"repository":"r","home":"h","domain":"d"}"#,
+            r#"{"format":1,"repository":"r","home":"h","domain":"d"}"#,
         );
         scene.write("store/managed.json", "{broken");
         scene.write(
