@@ -261,14 +261,18 @@ impl Dir {
                 Err(error) => return Err(error),
             };
             if !alive {
-                match self.disk.remove_folder(&folder) {
-                    // Its owner ended at this moment and removes it too.
-                    Err(error) if is_absent(&error) => {}
-                    removed => removed?,
-                }
+                self.remove_folder(&folder)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes a folder that its owner or another process may be removing too.
+    pub(super) fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        match self.disk.remove_folder(folder) {
+            Err(error) if is_absent(&error) => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Gives a temporary file its name, durably, unless the name is taken.

@@ -79,10 +79,7 @@ impl Dir {
         let Some(open) = self.sessions().remove(session) else {
             return Ok(());
         };
-        match self.disk.remove_folder(&open.folder) {
-            Err(error) if !is_absent(&error) => Err(StoreError::from_io(SESSIONS, &error)),
-            _ => Ok(()),
-        }
+        self.at(SESSIONS, |_| self.remove_folder(&open.folder))
     }
 
     pub(super) fn commit_session(
@@ -232,7 +229,7 @@ impl Dir {
             renamed => renamed.map_err(|error| StoreError::from_io(SESSIONS, &error))?,
         }
         self.sync(&parent)?;
-        self.at(SESSIONS, |disk| disk.remove_folder(&away))
+        self.at(SESSIONS, |_| self.remove_folder(&away))
     }
 
     /// Removes the sessions of processes that are gone: their locks are free.
@@ -241,7 +238,7 @@ impl Dir {
         for item in self.at(SESSIONS, |disk| disk.list(&parent))? {
             let folder = parent.join(&item.name);
             if item.name.starts_with(EXPIRED_PREFIX) {
-                self.at(SESSIONS, |disk| disk.remove_folder(&folder))?;
+                self.at(SESSIONS, |_| self.remove_folder(&folder))?;
                 continue;
             }
             let Ok(session) = SessionId::try_from(item.name) else {

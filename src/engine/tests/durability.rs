@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::support::{create, env, options, writer};
 use crate::engine::disk::{Disk, Item, Lock, NewFile, RealDisk};
 use crate::engine::env::Cancel;
-use crate::engine::store::{Dir, DirOptions, Folder, Put, Store, StoreName};
+use crate::engine::store::{
+    Dir, DirOptions, Folder, Put, SessionId, SessionKind, Store, StoreName,
+};
 use crate::engine::{BackupReport, EngineError, Silent, backup_stream};
 
 /// A disk of this machine that tells which folders were synced, and fails on request.
@@ -19,6 +21,8 @@ struct Watched {
     no_sync: Mutex<Option<&'static str>>,
     /// Removing a folder below one of this name fails.
     no_removal: Mutex<Option<&'static str>>,
+    /// Somebody else removes folders whose names begin so, a moment before.
+    removed_by_others: Mutex<Option<&'static str>>,
 }
 
 impl Watched {
@@ -73,6 +77,10 @@ impl Disk for Watched {
         let parent = path.parent().and_then(Path::file_name);
         if parent.is_some() && parent == get(&self.no_removal).map(AsRef::as_ref) {
             return Err(broken());
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if get(&self.removed_by_others).is_some_and(|start| name.starts_with(start)) {
+            self.real.remove_folder(path)?;
         }
         self.real.remove_folder(path)
     }
@@ -209,6 +217,18 @@ fn a_commit_that_cannot_be_made_durable_shows_no_snapshot() {
     set(&place.disk.no_sync, None);
     place.back_up().expect("the next run succeeds");
     assert_eq!(place.snapshots(), 2);
+}
+
+#[test]
+fn two_processes_may_clear_the_same_session() {
+    let place = Place::new();
+    set(&place.disk.removed_by_others, Some("expired-"));
+    let (store, other) = (place.store(), place.store());
+    let session = SessionId::new([7; 16]);
+    store
+        .open_session(&session, SessionKind::Write)
+        .expect("a session");
+    assert_eq!(other.expire_session(&session), Ok(()));
 }
 
 #[test]
