@@ -166,12 +166,12 @@ fn lies(first: u64, count: u64, sources: &Arc<Sources>) -> bool {
             }
             found.is_none()
         });
-        match found.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some((seed, wrong)) => println!("{words}: found by seed {seed}: {wrong}"),
-            None => {
-                println!("{words}: NOT found by {count} seeds");
-                all_found = false;
-            }
+        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        all_found &= found.is_some();
+        if let Some((seed, wrong)) = found {
+            println!("{words}: found by seed {seed}: {wrong}");
+        } else {
+            println!("{words}: NOT found by {count} seeds");
         }
     }
     all_found

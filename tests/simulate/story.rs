@@ -204,7 +204,9 @@ impl Story {
 
     fn faults(&mut self, attempts: &[Attempt]) -> Vec<Fault> {
         let pid = attempts[self.rng.index(attempts.len())].pid;
-        let calls = self.rng.below(CALLS_OF_A_BACKUP);
+        // What is short, such as forgetting, is struck as often as what is long.
+        let reach = self.rng.pick(&[12, CALLS_OF_A_BACKUP, CALLS_OF_A_BACKUP]);
+        let calls = self.rng.below(reach);
         let steps = self.rng.below(CALLS_OF_A_BACKUP * attempts.len() as u64);
         let after = self.rng.one_in(2);
         let kill = Fault::Kill {

@@ -296,7 +296,7 @@ impl World {
         let repository = self.repository(attempt, Access::Writer(key))?;
         let made = backup_stream(
             &repository,
-            &mut &*self.sources.stream(number),
+            &mut self.sources.stream(number),
             "stream",
             &self.options(source),
             &Silent,
@@ -410,7 +410,6 @@ impl World {
     /// Checks everything that must hold now, without a fault and before anything is repeated.
     pub(crate) fn check(&mut self, everything: bool) -> Result<(), String> {
         let level = if everything {
-            self.compared.clear();
             Level::Full
         } else {
             // A disk that lies about bytes cannot make them hash to their names.
