@@ -190,13 +190,16 @@ class Scenario:
         return {}
 
     def arguments(self, place):
-        return place.arguments(self.verb, *self.operands(place), *place.key())
+        return place.arguments(self.verb, *self.operands(place), *self.key(place))
+
+    def key(self, place):
+        return place.key()
 
     def operands(self, place):
         return [place.path("repository")]
 
     def again(self, place):
-        place.must(self.verb, *self.operands(place), *place.key())
+        place.must(self.verb, *self.operands(place), *self.key(place))
 
     def expected_after(self, known):
         """Returns which of the snapshots that were there must still be there."""
@@ -334,7 +337,14 @@ class Restore(Scenario):
         expect_same(place.path("out"), place.trees.pictures["one"], "what was restored")
 
 
-class Forget(Scenario):
+class Keyless(Scenario):
+    """A command that needs no key."""
+
+    def key(self, place):
+        return []
+
+
+class Forget(Keyless):
     name = verb = "forget"
 
     def prepare(self, place):
@@ -352,30 +362,19 @@ class Forget(Scenario):
             raise Broken("forget kept something else than the last snapshot")
 
 
-class Collect(Forget):
+class Collect(Keyless):
+    """Collection after two of three snapshots were forgotten."""
+
     name = verb = "gc"
 
     def prepare(self, place):
-        known = super().prepare(place)
-        Forget.must_forget(place)
+        known = Forget().prepare(place)
+        Forget().again(place)
         last = list(known)[-1]
         return {last: known[last]}
 
-    def operands(self, place):
-        return [place.path("repository")]
 
-    def expected_after(self, known):
-        return list(known)
-
-
-def must_forget(place):
-    place.must("forget", place.path("repository"), "--keep-last", "1", *place.key())
-
-
-Forget.must_forget = staticmethod(must_forget)
-
-
-class Repair(Scenario):
+class Repair(Keyless):
     """Repair after the index was lost: everything can be made again."""
 
     name = verb = "repair"
