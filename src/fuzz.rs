@@ -52,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     target("writer-key", |bytes| WriterKey::decode(bytes).is_ok()),
     target("receipt", |bytes| Receipt::decode(bytes).is_ok()),
     target("condemned", condemned),
+    target("ledger", crate::engine::is_ledger),
+    target("cache", crate::engine::is_cache_record),
     target("frames", frames),
     target("names", names),
     target("excludes", excludes),

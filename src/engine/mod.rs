@@ -39,6 +39,7 @@ pub mod tree;
 mod verify;
 mod writer;
 
+pub(crate) use self::backup::is_cache_record;
 pub use self::backup::{
     BackupOptions, BackupReport, BackupStats, CacheOptions, StageTimes, backup, backup_image,
     backup_stream,
@@ -57,6 +58,7 @@ pub use self::restore::{RestoreOptions, RestoreReport, restore, restore_over};
 pub use self::slots::{Slot, slots, unlock};
 pub use self::snapshot::OpenSnapshot;
 pub use self::sync::{Selection, SyncReport, sync};
+pub(crate) use self::verify::is_ledger;
 pub use self::verify::{
     Budget, Coverage, Finding, Level, Problem, VerifyOptions, VerifyReport, verify, verify_with,
 };

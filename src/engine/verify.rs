@@ -189,6 +189,11 @@ pub fn verify(
     verify_with(repository, &VerifyOptions::new(level), observer, cancel)
 }
 
+/// Tells whether bytes are a record of what was verified, for those who fuzz its decoder.
+pub(crate) fn is_ledger(bytes: &[u8]) -> bool {
+    ledger::decode(bytes).is_some()
+}
+
 /// Checks a repository as far as the options say; [`Level::Full`] needs the reading key.
 pub fn verify_with(
     repository: &Repository,

@@ -71,6 +71,8 @@ pub(crate) fn all() -> Seeds {
         ("writer-key", vec![writer.encode().to_vec()]),
         ("receipt", files(Folder::Receipts)),
         ("condemned", vec![list.collect::<String>().into_bytes()]),
+        ("ledger", vec![ledger()]),
+        ("cache", cache()),
         ("frames", frames()),
         (
             "names",
@@ -220,6 +222,25 @@ fn spans() -> Vec<u8> {
         [[n; 32].as_slice(), numbers.as_flattened()].concat()
     };
     (0..5).flat_map(one).collect()
+}
+
+fn ledger() -> Vec<u8> {
+    let pack = "ab".repeat(32);
+    let body = format!("bkpctl-verified 0\n{pack} full good 5\n{pack} hash bad -6\n");
+    let check = blake3::hash(body.as_bytes());
+    format!("{body}check {check}\n").into_bytes()
+}
+
+/// A beginning, and a run of entries as it is and compressed.
+fn cache() -> Vec<Vec<u8>> {
+    let run = entries();
+    let packed = zstd::bulk::compress(&run, 3).expect("it compresses");
+    let record = |is_packed: u8, bytes: &[u8]| {
+        let len = (run.len() as u32).to_le_bytes();
+        [&[2, is_packed], len.as_slice(), bytes].concat()
+    };
+    let beginning = [[1; 1].as_slice(), &5_i64.to_le_bytes(), &[7; 16]].concat();
+    vec![beginning, record(0, &run), record(1, &packed)]
 }
 
 fn frames() -> Vec<Vec<u8>> {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub(crate) use self::cache::is_known as is_cache_record;
 pub use self::image::backup_image;
 use self::pipeline::Pipeline;
 use self::previous::Origin;

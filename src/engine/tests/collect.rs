@@ -224,9 +224,6 @@ impl Store for Hooked {
         self.step().remove(name)
     }
 
-    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
-        self.step().set_aside(name)
-    }
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.step().open_session(session, kind)
     }
@@ -638,9 +635,6 @@ impl Store for NoRoomForPacks {
         self.inner().remove(name)
     }
 
-    fn set_aside(&self, name: &StoreName) -> Result<(), StoreError> {
-        self.inner().set_aside(name)
-    }
     fn open_session(&self, session: &SessionId, kind: SessionKind) -> Result<(), StoreError> {
         self.inner().open_session(session, kind)
     }

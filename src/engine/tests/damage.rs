@@ -12,8 +12,8 @@ use crate::engine::env::Cancel;
 use crate::engine::files::{Kind, ScanOptions};
 use crate::engine::store::{Folder, Memory, Store, StoreName};
 use crate::engine::{
-    Access, BackupOptions, CreateOptions, EngineError, Level, OpenSnapshot, Repository, Silent,
-    backup, verify,
+    Access, BackupOptions, CreateOptions, EngineError, Level, OpenSnapshot, RepairOptions,
+    Repository, Silent, backup, repair, verify,
 };
 
 /// Every byte this near to an end of a file is damaged, and each so many-th between.
@@ -310,6 +310,32 @@ fn what_is_lost_or_cut_is_stored_anew_by_the_next_backup() {
         for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
             let store = fixture.with(name, Some(&bytes[..cut]));
             fixture.assert_heals(&store, &format!("{name} cut to {cut}"));
+        }
+    }
+}
+
+#[test]
+fn repair_and_the_next_backup_heal_damage_anywhere() {
+    let fixture = Fixture::new();
+    let files = fixture.files.iter();
+    let derived = files.filter(|(name, _)| name.folder().is_content_named());
+    for (name, bytes) in derived {
+        let steps = bytes.len() / 8;
+        for at in [0, 9, 17, 60]
+            .into_iter()
+            .chain((0..bytes.len()).step_by(steps))
+        {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            let store = fixture.with(name, Some(&changed));
+            let what = format!("byte {at} of {name}");
+            let keyless = Repository::open(store.clone(), env(), Access::Keyless);
+            let keyless = keyless.expect("the marker is whole");
+            let options = RepairOptions::default();
+            let mended = repair(&keyless, options, &Silent, &Cancel::new());
+            mended.expect("a repair");
+            fixture.assert_never_wrong(&store, &what);
+            fixture.assert_heals(&store, &what);
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::engine::{
 };
 
 /// No refusal takes longer than this, not even unoptimised on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const IN_THE_WAY: &str = "in the way";
 
@@ -34,9 +34,8 @@ fn complaints(store: Arc<Memory>, target: &std::path::Path) -> String {
         Err(error) => chain(&error),
         Ok(report) => {
             let failed = report.failed.iter();
-            failed
-                .map(|(path, why)| format!("{path}: {why}\n"))
-                .collect()
+            let failed: Vec<_> = failed.map(|(path, why)| format!("{path}: {why}")).collect();
+            failed.join("\n")
         }
     };
     assert!(began.elapsed() < PATIENCE, "{:?}: {said}", began.elapsed());

@@ -132,7 +132,7 @@ fn encode(entries: &[([u8; 32], Entry)]) -> String {
     text
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<([u8; 32], Entry)>> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<([u8; 32], Entry)>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (body, check) = text.strip_suffix('\n')?.rsplit_once("check ")?;
     if hex::decode(check)? != *blake3::hash(body.as_bytes()).as_bytes() {

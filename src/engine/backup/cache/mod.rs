@@ -24,6 +24,7 @@ use thiserror::Error;
 
 pub(super) use self::place::{Place, Scope};
 pub(super) use self::reader::CacheReader;
+pub(crate) use self::record::is_known;
 pub(super) use self::writer::CacheWriter;
 use crate::engine::crypto::CryptoError;
 

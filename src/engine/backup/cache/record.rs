@@ -90,6 +90,16 @@ impl Beginning {
     }
 }
 
+/// Tells whether opened bytes are a cache's header or record, for those who fuzz the decoders.
+pub(crate) fn is_known(plain: &[u8]) -> bool {
+    let header = plain
+        .first_chunk()
+        .is_some_and(|bytes| Header::decode(bytes).is_some());
+    let run = zstd::bulk::Decompressor::new().ok();
+    let run = run.and_then(|mut decompressor| unpack(plain, &mut decompressor));
+    header || Beginning::decode(plain).is_some() || run.is_some()
+}
+
 /// Packs a run of entries into what a record holds.
 pub(super) fn pack(
     (what, run): &Run,
