@@ -59,6 +59,10 @@ fn through(dir: &File, name: &OsStr) -> PathBuf {
 }
 
 impl Walk {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers make it for this call"
+    )]
     fn take(&mut self, at: &Path, path: Vec<u8>) {
         let meta = fs::symlink_metadata(at).expect("it is there");
         let kind = meta.file_type();

@@ -2,6 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Tells whether two snapshots are of the same period.
+type Same<'a> = Box<dyn Fn(&Candidate, &Candidate) -> bool + 'a>;
+
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
@@ -247,7 +250,6 @@ fn model(snapshots: &[Candidate], keep: &Keep) -> Vec<String> {
         let time = jiff::Timestamp::from_second(seconds).expect("a time");
         time.to_zoned(TimeZone::UTC)
     };
-    type Same<'a> = Box<dyn Fn(&Candidate, &Candidate) -> bool + 'a>;
     let week = |s: &Candidate| date(s).date().iso_week_date();
     let rules: [(Option<u32>, Same<'_>); 6] = [
         (keep.last, Box::new(|a, b| a.name == b.name)),
