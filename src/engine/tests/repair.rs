@@ -46,8 +46,12 @@ fn largest(store: &dyn Store, folder: Folder) -> StoreName {
 
 /// Returns the bytes of every file but sessions.
 fn content(store: &dyn Store) -> BTreeMap<StoreName, Vec<u8>> {
-    let names = Folder::ALL.iter().flat_map(|folder| files(store, *folder));
-    names
+    // What verifications remember is not of the repository's content.
+    let folders = Folder::ALL
+        .iter()
+        .filter(|folder| **folder != Folder::Verify);
+    folders
+        .flat_map(|folder| files(store, *folder))
         .map(|file| (file.name.clone(), store.get(&file.name).expect("a file")))
         .collect()
 }
