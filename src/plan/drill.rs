@@ -1,5 +1,7 @@
 //! Drills: a restore that passed is part of the desired state.
 
+use std::cmp::Reverse;
+
 use crate::model::markers::Proof;
 use crate::model::{Address, ByteSize, Name};
 use crate::plan::capacity::{self, Bytes, Spot};
@@ -12,9 +14,7 @@ use crate::plan::words;
 
 /// Returns the newest proof of a drill that passed.
 pub(super) fn passed<'a>(world: World<'a>, demand: &ProofDemand<'_>) -> Option<&'a Proof> {
-    of(world, demand)
-        .filter(|proof| proof.passed)
-        .max_by_key(|proof| proof.at)
+    newest(of(world, demand).filter(|proof| proof.passed))
 }
 
 fn of<'a, 'd>(
@@ -29,11 +29,14 @@ fn of<'a, 'd>(
         .filter(move |proof| proof.drill == drill && proof.source == source)
 }
 
+/// Returns the newest of some proofs, which come newest first: of equal times the first counts.
+fn newest<'a>(proofs: impl Iterator<Item = &'a Proof>) -> Option<&'a Proof> {
+    proofs.min_by_key(|proof| Reverse(proof.at))
+}
+
 /// Returns whether the newest try did not pass.
 fn last_failed(world: World<'_>, demand: &ProofDemand<'_>) -> bool {
-    of(world, demand)
-        .max_by_key(|proof| proof.at)
-        .is_some_and(|proof| !proof.passed)
+    newest(of(world, demand)).is_some_and(|proof| !proof.passed)
 }
 
 /// Judges a demanded proof as it is now.
@@ -79,7 +82,7 @@ pub(super) fn drills(world: World<'_>, demands: &[&ProofDemand<'_>], draft: &mut
 
 /// Says that the last try did not pass.
 fn failed(world: World<'_>, demand: &ProofDemand<'_>, draft: &mut Draft) {
-    let Some(last) = of(world, demand).max_by_key(|proof| proof.at) else {
+    let Some(last) = newest(of(world, demand)) else {
         return;
     };
     if last.passed {
