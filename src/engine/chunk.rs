@@ -72,7 +72,7 @@ impl Chunker {
 
     /// Lets go of what was cut, now and then, since the rest moves to the front.
     fn make_room(&mut self) {
-        if self.start >= 2 * self.sizes.max {
+        if self.start >= self.sizes.max {
             self.buffer.drain(..self.start);
             self.start = 0;
         }

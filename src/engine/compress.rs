@@ -9,6 +9,10 @@ const LEVEL: i32 = 3;
 const SAMPLED_FROM_BYTES: usize = 128 << 10;
 const SAMPLE_BYTES: usize = 8 << 10;
 const SAMPLES: usize = 4;
+/// A sample of so few bits a byte shrinks for sure, and need not be compressed to find out.
+const PLAINLY_SHRINKS_BITS: f64 = 7.0;
+/// Buffers have multiples of this size.
+const BUFFER_STEP_BYTES: usize = 256 << 10;
 /// A buffer that grew larger is not kept: chunks are rarely that long.
 const KEPT_BYTES_MAX: usize = 2 << 20;
 
@@ -40,8 +44,7 @@ impl Codec {
     /// Returns an empty buffer with room for `len` bytes.
     pub(super) fn buffer(&mut self, len: usize) -> Vec<u8> {
         let mut buffer = std::mem::take(&mut self.spare);
-        buffer.clear();
-        buffer.reserve(len);
+        empty_for(&mut buffer, len);
         buffer
     }
 
@@ -63,19 +66,21 @@ impl Codec {
         if plain.len() >= SAMPLED_FROM_BYTES && !self.sample_shrinks(plain)? {
             return Ok(false);
         }
-        packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        empty_for(packed, zstd::zstd_safe::compress_bound(plain.len()));
         self.compressor.compress_to_buffer(plain, packed)?;
         Ok(shrinks(plain.len(), packed.len()))
     }
 
     fn sample_shrinks(&mut self, plain: &[u8]) -> io::Result<bool> {
         let stride = plain.len() / SAMPLES;
-        let sample: Vec<u8> = plain
-            .chunks(stride)
-            .take(SAMPLES)
-            .flat_map(|part| &part[..SAMPLE_BYTES.min(part.len())])
-            .copied()
-            .collect();
+        let parts = plain.chunks(stride).take(SAMPLES);
+        let sample = parts
+            .map(|part| &part[..SAMPLE_BYTES.min(part.len())])
+            .collect::<Vec<_>>()
+            .concat();
+        if bits_per_byte(&sample) < PLAINLY_SHRINKS_BITS {
+            return Ok(true);
+        }
         let packed = self.compressor.compress(&sample)?;
         Ok(shrinks(sample.len(), packed.len()))
     }
@@ -83,7 +88,10 @@ impl Codec {
     /// Puts the plain bytes, which must be exactly `len`, into `plain`.
     pub fn decompress(&mut self, packed: &[u8], len: usize, plain: &mut Vec<u8>) -> io::Result<()> {
         plain.clear();
-        plain.reserve_exact(len);
+        if plain.capacity() < len {
+            // Not more than that: chunks are kept as they come out.
+            *plain = Vec::with_capacity(len);
+        }
         self.decompressor.decompress_to_buffer(packed, plain)?;
         if plain.len() == len {
             Ok(())
@@ -104,6 +112,29 @@ pub(super) fn worth_keeping(buffer: &Vec<u8>) -> bool {
     buffer.capacity() <= KEPT_BYTES_MAX
 }
 
+/// Empties a buffer that is to take `len` bytes.
+///
+/// One that is too small is replaced, since growing would copy what it held; sizes are rounded,
+/// so that buffers soon fit all that comes.
+pub(super) fn empty_for(buffer: &mut Vec<u8>, len: usize) {
+    buffer.clear();
+    if buffer.capacity() < len {
+        *buffer = Vec::with_capacity(len.next_multiple_of(BUFFER_STEP_BYTES));
+    }
+}
+
+/// Returns the entropy of single bytes: what a byte takes at least where its neighbours tell nothing.
+fn bits_per_byte(sample: &[u8]) -> f64 {
+    let mut counts = [0_u32; 256];
+    for byte in sample {
+        counts[usize::from(*byte)] += 1;
+    }
+    let len = sample.len() as f64;
+    let bits = |count: &u32| f64::from(*count) * (len / f64::from(*count)).log2();
+    let bits: f64 = counts.iter().filter(|count| **count > 0).map(bits).sum();
+    bits / len.max(1.0)
+}
+
 fn shrinks(plain: usize, packed: usize) -> bool {
     packed + plain / 32 < plain
 }
@@ -111,6 +142,16 @@ fn shrinks(plain: usize, packed: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bits_of_a_byte_are_those_of_its_distribution() {
+        let all: Vec<u8> = (0..=255).collect();
+        let cases: [(&[u8], f64); 4] = [(b"", 0.0), (b"aaaa", 0.0), (b"abab", 1.0), (&all, 8.0)];
+        for (sample, expected) in cases {
+            let bits = bits_per_byte(sample);
+            assert!((bits - expected).abs() < 1e-9, "{bits} of {sample:?}");
+        }
+    }
 
     #[test]
     fn what_does_not_shrink_is_left_alone() {

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::stats::{Stage, waiting};
 use crate::engine::chunk::{ChunkSizes, Chunker};
-use crate::engine::compress::worth_keeping;
+use crate::engine::compress::{empty_for, worth_keeping};
 use crate::engine::env::Cancel;
 use crate::engine::error::EngineError;
 use crate::engine::files::Span;
@@ -17,8 +17,8 @@ use crate::engine::pack::BlobKind;
 use crate::engine::progress::{Event, Observer};
 use crate::engine::writer::Writer;
 
-/// How many chunks a thread has waiting.
-const WAITING_PER_THREAD: usize = 2;
+/// How many chunks a thread has waiting: one keeps it busy, more would only take memory.
+const WAITING_PER_THREAD: usize = 1;
 const READ_BYTES: u64 = 1 << 20;
 
 /// Names a chunk that was handed to the pool.
@@ -45,6 +45,8 @@ pub(super) struct Pipeline {
     under_way: usize,
     ids: HashMap<u64, [u8; 32]>,
     spare: Vec<Vec<u8>>,
+    /// Cuts streams with chunks of their own, one after the other, so that its buffer is one.
+    chunker: Option<Chunker>,
 }
 
 /// One thread's end of the pool.
@@ -93,6 +95,7 @@ impl Pipeline {
             under_way: 0,
             ids: HashMap::new(),
             spare: Vec::new(),
+            chunker: None,
         };
         let worker = Worker {
             jobs: take_jobs,
@@ -105,7 +108,7 @@ impl Pipeline {
     pub(super) fn submit(&mut self, bytes: &[u8]) -> Result<Ticket, EngineError> {
         self.collect()?;
         let mut chunk = self.spare.pop().unwrap_or_default();
-        chunk.clear();
+        empty_for(&mut chunk, bytes.len());
         chunk.extend_from_slice(bytes);
         let ticket = Ticket(self.next);
         self.next += 1;
@@ -176,7 +179,7 @@ impl Pipeline {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Vec<Piece>, EngineError> {
-        let mut reading = Reading::new();
+        let mut reading = Reading::start(self);
         while reading.step(self, stream, observer, cancel)? {}
         let (pieces, read) = reading.finish(self)?;
         read.map(|()| pieces).map_err(|source| EngineError::Io {
@@ -204,9 +207,10 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new() -> Self {
+    pub(super) fn start(pipeline: &mut Pipeline) -> Self {
+        let chunker = pipeline.chunker.take();
         Self {
-            chunker: Chunker::new(ChunkSizes::FILES),
+            chunker: chunker.unwrap_or_else(|| Chunker::new(ChunkSizes::FILES)),
             pieces: Vec::new(),
             outcome: Ok(()),
         }
@@ -243,6 +247,8 @@ impl Reading {
         while let Some(chunk) = self.chunker.finish() {
             self.pieces.push(pipeline.submit_whole(chunk)?);
         }
+        // All of it was cut, so that it is empty.
+        pipeline.chunker = Some(self.chunker);
         Ok((self.pieces, self.outcome))
     }
 }

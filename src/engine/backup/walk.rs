@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
             self.settle_all()?;
             self.remember_part(entry, &known);
         }
-        let mut reading = Reading::new();
+        let mut reading = Reading::start(self.pipeline);
         let mut remembered = 0;
         while reading.step(self.pipeline, &mut stream, self.observer, self.cancel)? {
             self.settle(false)?;

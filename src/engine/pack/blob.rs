@@ -17,7 +17,7 @@
 //!
 //! The first 72 bytes and the key domain's id are bound to the ciphertext.
 
-use crate::engine::compress::Codec;
+use crate::engine::compress::{Codec, empty_for};
 use crate::engine::crypto::{Cipher, SessionKey, TAG_BYTES, WriterKey};
 use crate::engine::error::EngineError;
 use crate::engine::format::BLOB_VERSION;
@@ -190,7 +190,7 @@ impl Header {
         plain: &mut Vec<u8>,
     ) -> Result<(), EngineError> {
         let mut clear = std::mem::take(&mut codec.scratch);
-        clear.clear();
+        empty_for(&mut clear, payload.len());
         clear.extend_from_slice(payload);
         if let Some(cipher) = self.cipher {
             let session = session.ok_or(EngineError::NeedsReadingKey("open a blob"))?;
