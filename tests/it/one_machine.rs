@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use bkpctl::engine::store::Folder;
+
 use crate::support::sandbox::Sandbox;
 use crate::support::tree::{assert_same, each_below, make_tree, noise};
 
@@ -90,6 +92,19 @@ fn a_saved_plan_is_applied_once_and_is_stale_afterwards() {
         .run(&["apply", "saved.json", "--auto-approve"])
         .exits(5)
         .says("no longer fits");
+}
+
+#[test]
+fn a_repository_that_was_hardly_begun_is_finished_without_a_further_yes() {
+    let sandbox = sandbox();
+    // What a process leaves that is killed before it wrote the marker.
+    let folders = Folder::ALL.iter().map(|folder| folder.as_str());
+    for folder in folders.chain(["sessions", "tmp"]) {
+        let path = sandbox.join("first").join(folder);
+        fs::create_dir_all(path).expect("a folder");
+    }
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
 }
 
 #[test]

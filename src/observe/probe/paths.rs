@@ -35,7 +35,7 @@ look() {
     fi
 }
 is_empty() {
-    set -- "$1" keys packs meta index snapshots receipts gc verify proofs recovery sessions
+    set -- "$1" keys packs meta index snapshots receipts gc verify proofs recovery damaged sessions
     top=$1 names=
     shift
     for name do names="$names ! -name $name"; done
