@@ -11,8 +11,6 @@ const SAMPLE_BYTES: usize = 8 << 10;
 const SAMPLES: usize = 4;
 /// A sample of so few bits a byte shrinks for sure, and need not be compressed to find out.
 const PLAINLY_SHRINKS_BITS: f64 = 7.0;
-/// Buffers have multiples of this size.
-const BUFFER_STEP_BYTES: usize = 256 << 10;
 /// A buffer that grew larger is not kept: chunks are rarely that long.
 const KEPT_BYTES_MAX: usize = 2 << 20;
 
@@ -87,11 +85,7 @@ impl Codec {
 
     /// Puts the plain bytes, which must be exactly `len`, into `plain`.
     pub fn decompress(&mut self, packed: &[u8], len: usize, plain: &mut Vec<u8>) -> io::Result<()> {
-        plain.clear();
-        if plain.capacity() < len {
-            // Not more than that: chunks are kept as they come out.
-            *plain = Vec::with_capacity(len);
-        }
+        empty_for(plain, len);
         self.decompressor.decompress_to_buffer(packed, plain)?;
         if plain.len() == len {
             Ok(())
@@ -114,12 +108,12 @@ pub(super) fn worth_keeping(buffer: &Vec<u8>) -> bool {
 
 /// Empties a buffer that is to take `len` bytes.
 ///
-/// One that is too small is replaced, since growing would copy what it held; sizes are rounded,
-/// so that buffers soon fit all that comes.
+/// One that is too small is replaced, since growing would copy what it held. It gets no more
+/// room than asked for, as some become chunks that are kept.
 pub(super) fn empty_for(buffer: &mut Vec<u8>, len: usize) {
     buffer.clear();
     if buffer.capacity() < len {
-        *buffer = Vec::with_capacity(len.next_multiple_of(BUFFER_STEP_BYTES));
+        *buffer = Vec::with_capacity(len);
     }
 }
 
