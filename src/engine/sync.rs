@@ -400,7 +400,8 @@ impl<'a> Copy<'a> {
         view: &PackView<'_>,
         is_data: bool,
     ) -> Result<PackEntries, EngineError> {
-        let mut builder = PackBuilder::new();
+        let salt = self.env.random().map_err(CryptoError::Entropy)?;
+        let mut builder = PackBuilder::new(salt);
         for (header, _, payload) in &view.blobs {
             let session = view
                 .sessions
@@ -408,8 +409,7 @@ impl<'a> Copy<'a> {
                 .find(|known| known.id == header.session);
             builder.push(header, payload, session);
         }
-        let salt = self.env.random().map_err(CryptoError::Entropy)?;
-        let (bytes, entries) = builder.finish(is_data, salt);
+        let (bytes, entries) = builder.finish(is_data);
         let info = PackInfo {
             hash: entries.hash,
             size: entries.size,

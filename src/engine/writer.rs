@@ -89,6 +89,8 @@ impl<'a> Writer<'a> {
         repository.marker.check(Deed::Write)?;
         let store = &*repository.store;
         let (session, sealed) = SessionKey::generate(&repository.env, &key)?;
+        let new_pack = || PackBuilder::in_buffer(salt(&session), pack_buffer(packing.pack_bytes));
+        let (data, meta) = (Mutex::new(new_pack()), Mutex::new(new_pack()));
         let session_id = SessionId::new(*session.id());
         store.open_session(&session_id, SessionKind::Write)?;
         let mut writer = Self {
@@ -103,8 +105,8 @@ impl<'a> Writer<'a> {
             index: Index::new(),
             claimed: Mutex::default(),
             reused: Marks::default(),
-            data: Mutex::new(PackBuilder::in_buffer(pack_buffer(packing.pack_bytes))),
-            meta: Mutex::new(PackBuilder::in_buffer(pack_buffer(packing.pack_bytes))),
+            data,
+            meta,
             putting: Mutex::default(),
             spare: Mutex::default(),
             unindexed: Mutex::default(),
@@ -225,11 +227,12 @@ impl<'a> Writer<'a> {
         // Whoever fills the next pack before this one is stored waits here, which bounds memory.
         let turn = waiting(|| lock(&self.putting));
         let spare = std::mem::take(&mut *lock(&self.spare));
-        let next = PackBuilder::in_buffer(if spare.capacity() < self.packing.pack_bytes {
+        let buffer = if spare.capacity() < self.packing.pack_bytes {
             pack_buffer(self.packing.pack_bytes)
         } else {
             spare
-        });
+        };
+        let next = PackBuilder::in_buffer(salt(&self.session), buffer);
         let full = std::mem::replace(&mut *builder, next);
         drop(builder);
         self.put_pack(full, is_data)?;
@@ -256,7 +259,7 @@ impl<'a> Writer<'a> {
         if builder.is_empty() {
             return Ok(());
         }
-        let (bytes, entries) = builder.finish(is_data, self.salt());
+        let (bytes, entries) = builder.finish(is_data);
         let name = if is_data {
             StoreName::pack(&entries.hash)
         } else {
@@ -271,18 +274,6 @@ impl<'a> Writer<'a> {
             due.then(|| std::mem::take(&mut *unindexed))
         };
         self.put_segment(&segment.unwrap_or_default())
-    }
-
-    /// Returns the salt of a new pack: the session's id is random and no counter comes twice.
-    fn salt(&self) -> [u8; SALT_BYTES] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.session.id());
-        hasher.update(&self.session.next_counter().to_le_bytes());
-        *hasher
-            .finalize()
-            .as_bytes()
-            .first_chunk()
-            .expect("a hash is longer than a salt")
     }
 
     fn put_segment(&self, packs: &[PackEntries]) -> Result<(), EngineError> {
@@ -313,7 +304,8 @@ impl<'a> Writer<'a> {
     /// Puts what is collected: data packs, metadata packs, then the index.
     pub(super) fn flush(&self) -> Result<(), EngineError> {
         for is_data in [true, false] {
-            let builder = std::mem::take(&mut *lock(self.builder(is_data)));
+            let next = PackBuilder::new(salt(&self.session));
+            let builder = std::mem::replace(&mut *lock(self.builder(is_data)), next);
             self.put_pack(builder, is_data)?;
         }
         let rest = std::mem::take(&mut *lock(&self.unindexed));
@@ -373,9 +365,9 @@ impl<'a> Writer<'a> {
             cipher: self.cipher,
         };
         let blob = sealer.seal(BlobKind::Manifest, &id, &plain, &mut codec()?)?;
-        let mut builder = PackBuilder::new();
+        let mut builder = PackBuilder::new(salt(&self.session));
         builder.push(&blob.header, &blob.payload, Some(&self.sealed));
-        let (rest, _) = builder.finish(false, self.salt());
+        let (rest, _) = builder.finish(false);
         let bytes = Manifest::encode(&line, &self.key, &rest);
         let name = clear.name()?;
         let receipt = self.store.commit(&self.session_id, &name, &bytes)?;
@@ -414,6 +406,18 @@ impl Drop for Writer<'_> {
             drop(self.close());
         }
     }
+}
+
+/// Returns the salt of a new pack: the session's id is random and no counter comes twice.
+fn salt(session: &SessionKey) -> [u8; SALT_BYTES] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(session.id());
+    hasher.update(&session.next_counter().to_le_bytes());
+    *hasher
+        .finalize()
+        .as_bytes()
+        .first_chunk()
+        .expect("a hash is longer than a salt")
 }
 
 /// Returns room for a pack of `len` bytes and what the last blob may go beyond that.

@@ -9,6 +9,7 @@ use super::run::Collection;
 use super::spares::blob_bytes;
 use super::survey::Survey;
 use crate::engine::crypto::{CryptoError, SealedSession};
+use crate::engine::env::Env;
 use crate::engine::error::EngineError;
 use crate::engine::index::{self, PackEntries, PackInfo, Place};
 use crate::engine::pack::{
@@ -22,12 +23,21 @@ use crate::engine::store::{Put, StoreError, StoreName};
 const SEGMENT_PACKS: usize = 16;
 
 /// Is what has been moved and not been stored yet.
-#[derive(Default)]
 struct Filling {
     builder: PackBuilder,
     sessions: HashSet<[u8; 16]>,
     /// The packs it came from.
     from: Vec<usize>,
+}
+
+impl Filling {
+    fn new(env: &Env) -> Result<Self, EngineError> {
+        Ok(Self {
+            builder: PackBuilder::new(env.random().map_err(CryptoError::Entropy)?),
+            sessions: HashSet::new(),
+            from: Vec::new(),
+        })
+    }
 }
 
 /// Moves blobs into new packs: one that is filled for data, one for metadata.
@@ -51,9 +61,10 @@ impl Collection<'_> {
         numbers: &[usize],
     ) -> Result<Vec<usize>, EngineError> {
         let mut places = needed_places(survey, numbers);
+        let filling = [Filling::new(self.env)?, Filling::new(self.env)?];
         let mut repack = Repack {
             collection: self,
-            filling: Default::default(),
+            filling,
             unindexed: Vec::new(),
             stored: Vec::new(),
             moved: Vec::new(),
@@ -141,13 +152,13 @@ impl Repack<'_, '_> {
     }
 
     fn put_pack(&mut self, is_data: bool) -> Result<(), EngineError> {
-        let filling = std::mem::take(&mut self.filling[usize::from(is_data)]);
+        let next = Filling::new(self.collection.env)?;
+        let filling = std::mem::replace(&mut self.filling[usize::from(is_data)], next);
         if filling.builder.is_empty() {
             return Ok(());
         }
         let collection = &mut *self.collection;
-        let salt = collection.env.random().map_err(CryptoError::Entropy)?;
-        let (bytes, entries) = filling.builder.finish(is_data, salt);
+        let (bytes, entries) = filling.builder.finish(is_data);
         collection.put(&entries.info().name(), &bytes)?;
         collection.report.written_bytes += entries.size;
         self.unindexed.push(entries);

@@ -77,14 +77,14 @@ mod tests {
     fn pack() -> Vec<u8> {
         let writer = ReadingKey::from_seed(&[1; 32]);
         let writer = writer.writer("web").expect("a good label");
-        let mut builder = PackBuilder::new();
+        let mut builder = PackBuilder::new([5; 8]);
         for n in 0..20_u8 {
             // The payloads look like blobs themselves.
             let plain = [Header::MAGIC.as_slice(), &vec![n; usize::from(n) * 9]].concat();
             let blob = Sealer::clear(&writer, BlobKind::Refs, &plain).expect("a blob");
             builder.push(&blob.header, &blob.payload, None);
         }
-        builder.finish(false, [5; 8]).0
+        builder.finish(false).0
     }
 
     #[test]

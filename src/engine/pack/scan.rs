@@ -148,7 +148,7 @@ mod tests {
         let writer = key.writer("web").expect("a good label");
         let (session, sealed) = SessionKey::generate(&fixed::env(0), &writer).expect("a session");
         let mut codec = Codec::new().expect("contexts");
-        let mut builder = PackBuilder::new();
+        let mut builder = PackBuilder::new([5; SALT_BYTES]);
         let sealer = Sealer {
             session: &session,
             cipher: Cipher::ChaCha20Poly1305,
@@ -162,7 +162,7 @@ mod tests {
         }
         let refs = Sealer::clear(&writer, BlobKind::Refs, &[9; 64]).expect("a blob");
         builder.push(&refs.header, &refs.payload, None);
-        let (bytes, entries) = builder.finish(true, [5; SALT_BYTES]);
+        let (bytes, entries) = builder.finish(true);
         (bytes, entries, key)
     }
 
@@ -193,7 +193,7 @@ mod tests {
         let writer = key.writer("web").expect("a good label");
         let (session, sealed) = SessionKey::generate(&fixed::env(0), &writer).expect("a session");
         let mut codec = Codec::new().expect("contexts");
-        let mut builder = PackBuilder::new();
+        let mut builder = PackBuilder::new([5; SALT_BYTES]);
         for cipher in [Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm] {
             let sealer = Sealer {
                 session: &session,
@@ -205,7 +205,7 @@ mod tests {
                 .expect("a blob");
             builder.push(&blob.header, &blob.payload, Some(&sealed));
         }
-        let (bytes, entries) = builder.finish(true, [5; SALT_BYTES]);
+        let (bytes, entries) = builder.finish(true);
         assert_eq!(bytes.len(), 22 + 100 + 2 * (104 + 6 + 16));
         let hash = "b0a1c02b6f7434c5cfb908195880b1483b54f59cc4384a4d25b7f49de45885cf";
         assert_eq!(crate::engine::hex::encode(&entries.hash), hash);

@@ -7,7 +7,7 @@ use super::{DamagedPack, Read, Repair};
 use crate::engine::crypto::{CryptoError, SealedSession};
 use crate::engine::error::EngineError;
 use crate::engine::index::{Index, PackEntries, PackInfo, Place};
-use crate::engine::pack::{Header, PackBuilder, PackView, SESSIONS_MAX, Salvage};
+use crate::engine::pack::{Header, PackBuilder, PackView, SALT_BYTES, SESSIONS_MAX, Salvage};
 use crate::engine::progress::Event;
 use crate::engine::store::{Folder, StoreName};
 
@@ -171,7 +171,12 @@ impl Packs {
                 continue;
             };
             let salvage = Salvage::search(&bytes);
-            let mut target = Target::new(hash, name.folder() == Folder::Packs, bytes.len());
+            let mut target = Target::new(
+                hash,
+                name.folder() == Folder::Packs,
+                bytes.len(),
+                repair.salt()?,
+            );
             for (header, offset, payload) in &salvage.blobs {
                 let session = match header.cipher {
                     Some(_) => {
@@ -217,6 +222,13 @@ impl Packs {
     }
 }
 
+impl Repair<'_> {
+    fn salt(&self) -> Result<[u8; SALT_BYTES], EngineError> {
+        let random = self.repository.env.random();
+        Ok(random.map_err(CryptoError::Entropy)?)
+    }
+}
+
 /// Takes the blobs of one damaged pack that are good.
 struct Target {
     is_data: bool,
@@ -231,12 +243,12 @@ struct Target {
 }
 
 impl Target {
-    fn new(hash: [u8; 32], is_data: bool, len: usize) -> Self {
+    fn new(hash: [u8; 32], is_data: bool, len: usize, salt: [u8; SALT_BYTES]) -> Self {
         Self {
             is_data,
             good: 0,
             salvaged: 0,
-            builder: PackBuilder::new(),
+            builder: PackBuilder::new(salt),
             sessions: HashSet::new(),
             packs: Vec::new(),
             left: PackEntries {
@@ -271,17 +283,13 @@ impl Target {
         if !self.left.places.is_empty() {
             self.packs.push(self.left.clone());
         }
-        let builder = std::mem::take(&mut self.builder);
-        self.sessions.clear();
-        if builder.is_empty() {
+        if self.builder.is_empty() {
             return Ok(());
         }
-        let salt = repair
-            .repository
-            .env
-            .random()
-            .map_err(CryptoError::Entropy)?;
-        let (bytes, entries) = builder.finish(self.is_data, salt);
+        let next = PackBuilder::new(repair.salt()?);
+        let builder = std::mem::replace(&mut self.builder, next);
+        self.sessions.clear();
+        let (bytes, entries) = builder.finish(self.is_data);
         let info: PackInfo = entries.info();
         repair.store.put(&info.name(), &bytes)?;
         repair.observer.event(Event::Stored {

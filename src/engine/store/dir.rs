@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Deserialize;
 
 use super::dir_session::HeldSession;
-use super::memory::{check_put, too_short};
+use super::memory::{check_folder, too_short};
 use super::{
     FILE_BYTES_MAX, Folder, Listed, OpenSession, Put, Receipt, SessionId, SessionKind, Store,
     StoreError, StoreName,
 };
-use crate::engine::disk::{Disk, Lock};
+use crate::engine::disk::{Disk, Lock, NewFile};
 use crate::engine::env::Env;
 use crate::engine::hex;
 
@@ -196,24 +196,41 @@ impl Dir {
     }
 
     /// Writes a synced file under a temporary name and returns its path.
-    pub(super) fn write_temp(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+    ///
+    /// The bytes are checked while the disk works on them, which takes as long for a pack.
+    fn write_temp(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        check: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<PathBuf, StoreError> {
         let folder = self.temp_folder()?;
         let count = self.temp_count.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(count.to_string());
-        match self.write_new(&path, bytes) {
+        let failed = |error: io::Error| StoreError::from_io(name, &error);
+        let written = self.write_unsynced(&path, bytes).map_err(failed);
+        let synced = written.and_then(|mut file| {
+            check()?;
+            file.sync().map_err(failed)
+        });
+        match synced {
             Ok(()) => Ok(path),
             Err(error) => {
                 // The error that counts is the first one; the next process cleans up too.
                 drop(self.disk.remove(&path));
-                Err(StoreError::from_io(name, &error))
+                Err(error)
             }
         }
     }
 
-    pub(super) fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> io::Result<Box<dyn NewFile>> {
         let mut file = self.disk.create(path)?;
         file.write(bytes)?;
-        file.sync()
+        Ok(file)
+    }
+
+    pub(super) fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_unsynced(path, bytes)?.sync()
     }
 
     /// Returns this process's folder for temporary files, made at the first use.
@@ -316,14 +333,14 @@ impl Dir {
             });
         }
         // The bytes that are there are not those of the name; these are, as was checked.
-        let temp = self.write_temp(name.as_str(), bytes)?;
+        let temp = self.write_temp(name.as_str(), bytes, || Ok(()))?;
         self.at(name.as_str(), |disk| disk.rename(&temp, &path))?;
         self.sync_names(folder, name.folder().depth())?;
         Ok(Put::Stored)
     }
 
     pub(super) fn write_file(&self, name: &StoreName, bytes: &[u8]) -> Result<Put, StoreError> {
-        let temp = self.write_temp(name.as_str(), bytes)?;
+        let temp = self.write_temp(name.as_str(), bytes, || name.check_bytes(bytes))?;
         self.publish(&temp, name, bytes)
     }
 
@@ -362,9 +379,12 @@ impl Store for Dir {
     }
 
     fn put(&self, name: &StoreName, bytes: &[u8]) -> Result<Put, StoreError> {
-        check_put(name, bytes)?;
+        check_folder(name)?;
         match self.disk.size(&self.path(name)) {
-            Ok(_) => self.same(name, bytes),
+            Ok(_) => {
+                name.check_bytes(bytes)?;
+                self.same(name, bytes)
+            }
             Err(error) if is_absent(&error) => self.write_file(name, bytes),
             Err(error) => Err(StoreError::from_io(name.as_str(), &error)),
         }
@@ -477,7 +497,7 @@ impl Store for Dir {
     }
 
     fn put_managed(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        let temp = self.write_temp(MANAGED, bytes)?;
+        let temp = self.write_temp(MANAGED, bytes, || Ok(()))?;
         self.at(MANAGED, |disk| disk.rename(&temp, &self.root.join(MANAGED)))?;
         self.sync(&self.root)
     }

@@ -42,8 +42,8 @@ impl Forge {
             session,
             record,
             codec: Codec::new().expect("contexts"),
-            data: PackBuilder::new(),
-            meta: PackBuilder::new(),
+            data: PackBuilder::new([0; 8]),
+            meta: PackBuilder::new([0; 8]),
             ids: Vec::new(),
         }
     }
@@ -138,14 +138,15 @@ impl Forge {
         let mut packs = Vec::new();
         for is_data in [true, false] {
             let builder = if is_data {
-                std::mem::take(&mut self.data)
+                &mut self.data
             } else {
-                std::mem::take(&mut self.meta)
+                &mut self.meta
             };
+            let builder = std::mem::replace(builder, PackBuilder::new([0; 8]));
             if builder.is_empty() {
                 continue;
             }
-            let (bytes, entries) = builder.finish(is_data, [0; 8]);
+            let (bytes, entries) = builder.finish(is_data);
             let name = if is_data {
                 StoreName::pack(&entries.hash)
             } else {
@@ -182,9 +183,9 @@ impl Forge {
         };
         let blob = sealer.seal(BlobKind::Manifest, &id, &plain, &mut self.codec);
         let blob = blob.expect("a blob");
-        let mut builder = PackBuilder::new();
+        let mut builder = PackBuilder::new([0; 8]);
         builder.push(&blob.header, &blob.payload, Some(&self.record));
-        let (rest, _) = builder.finish(false, [0; 8]);
+        let (rest, _) = builder.finish(false);
         let name = clear.name().expect("a name");
         (name, Manifest::encode(&line, &self.writer, &rest))
     }

@@ -136,7 +136,7 @@ fn blobs() -> Vec<(SealedBlob, Vec<u8>)> {
 
 fn packs() -> Value {
     let (_, record) = session();
-    let mut builder = PackBuilder::new();
+    let mut builder = PackBuilder::new(*b"saltsalt");
     let mut described = Vec::new();
     for (blob, plain) in blobs() {
         described.push(json!({
@@ -148,7 +148,7 @@ fn packs() -> Value {
         let session = blob.header.cipher.is_some().then_some(&record);
         builder.push(&blob.header, &blob.payload, session);
     }
-    let (bytes, entries) = builder.finish(false, *b"saltsalt");
+    let (bytes, entries) = builder.finish(false);
     let segment = index::encode(std::slice::from_ref(&entries));
     json!({
         "seed": hex::encode(&SEED),

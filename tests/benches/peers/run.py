@@ -72,10 +72,10 @@ class Benchmark:
     def act(self, what: str, tool: Tool, command: list[str]) -> None:
         self.note(what, tool.name, measured(command, tool.environment()))
 
-    def restored(self, what: str, tool: Tool) -> None:
+    def restored(self, what: str, tool: Tool, restore) -> None:
         to = self.scratch / "restored"
         shutil.rmtree(to, ignore_errors=True)
-        self.act(what, tool, tool.restore(to))
+        self.act(what, tool, restore(to))
         shutil.rmtree(to, ignore_errors=True)
 
     def tree(self, tool: Tool) -> None:
@@ -86,7 +86,7 @@ class Benchmark:
         self.act("tree unchanged", tool, tool.backup(tree))
         if tool.can_verify:
             self.act("tree verify", tool, tool.verify())
-        self.restored("tree restore", tool)
+        self.restored("tree restore", tool, tool.restore)
         # The later tree takes the place of the first, as after a move to another disk.
         swap(tree, later)
         try:
@@ -99,7 +99,7 @@ class Benchmark:
         tool.fresh()
         self.act("image first", tool, tool.backup(image))
         self.stored.setdefault("image", {})[tool.name] = tool.stored()
-        self.restored("image restore", tool)
+        self.restored("image restore", tool, tool.restore_image)
         swap(image, later)
         try:
             self.act("image later", tool, tool.backup(image))

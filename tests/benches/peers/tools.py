@@ -59,6 +59,9 @@ class Tool:
     def restore(self, to: Path) -> list[str]:
         raise NotImplementedError
 
+    def restore_image(self, to: Path) -> list[str]:
+        return self.restore(to)
+
     def verify(self) -> list[str]:
         raise NotImplementedError
 
@@ -211,11 +214,19 @@ class Bupstash(Tool):
     def backup(self, path):
         return [str(self.installed()), "put", "--quiet", "--compression", "zstd:3", str(path)]
 
+    def latest(self) -> str:
+        snapshots = output([str(self.installed()), "list", "--format=jsonl1"], self.environment())
+        return "id=" + snapshots.strip().splitlines()[-1].split('"id":"')[1].split('"')[0]
+
     def restore(self, to):
         to.mkdir(parents=True)
-        latest = output([str(self.installed()), "list", "--format=jsonl1"], self.environment())
-        identity = latest.strip().splitlines()[-1].split('"id":"')[1].split('"')[0]
-        return [str(self.installed()), "restore", "--quiet", "--into", str(to), f"id={identity}"]
+        return [str(self.installed()), "restore", "--quiet", "--into", str(to), self.latest()]
+
+    def restore_image(self, to):
+        # It restores folders; a single file it writes to its output.
+        to.mkdir(parents=True)
+        return ["sh", "-c", 'exec "$0" get --quiet "$1" > "$2"',
+                str(self.installed()), self.latest(), str(to / "image")]
 
 
 def cargo_installed(programs: Path, program: str, crate: str, version: str) -> Path:
