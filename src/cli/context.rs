@@ -1,10 +1,11 @@
 //! What every command shares: how to print, and how to get from a path to a plan.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::cli::args::Reach;
 use crate::cli::exit::Failure;
@@ -15,6 +16,7 @@ use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
 use crate::run::fleet::{Connect, Fleet, transport};
 use crate::run::{drill, here, keys};
+use crate::transport::Ask;
 
 /// How this run prints.
 #[derive(Debug, Clone)]
@@ -137,7 +139,7 @@ impl Again {
     fn observe(&self) -> Result<Observed, Failure> {
         let mut observed = observe(
             &self.topology,
-            &|name, node| transport(name, node, &self.connect),
+            &|name, node| transport(&self.topology, name, node, &self.connect),
             &now,
             &ObserveOptions::default(),
         );
@@ -169,5 +171,17 @@ pub fn connect(reach: &Reach) -> Connect {
         ssh_config: reach.ssh_config.clone(),
         agent_binary: reach.agent_binary.clone(),
         timeout: Some(Duration::from_secs(reach.timeout)),
+        ask: asks().then(|| Ask::new(ask_for_passphrase)),
     }
+}
+
+/// Tells whether somebody is there to answer; in CI and in pipes nobody is.
+fn asks() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+fn ask_for_passphrase(key: &Path) -> Option<Zeroizing<String>> {
+    let question = format!("Passphrase of {}: ", key.display());
+    let answer = rpassword::prompt_password(question).ok()?;
+    (!answer.is_empty()).then(|| Zeroizing::new(answer))
 }

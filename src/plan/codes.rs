@@ -352,7 +352,6 @@ pub const CODES: &[Code] = &[
         NOT_YET,
         BY_HAND,
     ),
-    code("BK510", "jump hosts are not used", NOT_YET, BY_HAND),
     code(
         "BK511",
         "nodes without an agent are not read",

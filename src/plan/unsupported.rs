@@ -2,9 +2,7 @@
 //!
 //! Each is resolved and named plainly; nothing is planned that would pretend.
 
-use crate::model::topology::{
-    Agent, Content, Datastore, DatastoreKind, Reach, Topology, Work, is_plain,
-};
+use crate::model::topology::{Agent, Content, Datastore, DatastoreKind, Topology, Work, is_plain};
 use crate::model::{Address, Name};
 use crate::plan::change::Finding;
 use crate::plan::draft::Draft;
@@ -92,19 +90,6 @@ pub(super) fn report(topology: &Topology, draft: &mut Draft) {
             draft.find(
                 warning("BK503", "node", name, message)
                     .fix("bkpctl treats it as a machine of its own: reach it over SSH"),
-            );
-        }
-        if let Reach::Ssh(ssh) = &node.reach
-            && ssh.jump.is_some()
-        {
-            draft.find(
-                warning(
-                    "BK510",
-                    "node",
-                    name,
-                    "jump hosts are not used by this version",
-                )
-                .fix("make the node reachable directly"),
             );
         }
         if node.agent == Agent::None {

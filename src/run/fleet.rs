@@ -14,7 +14,7 @@ use crate::run::message::Fault;
 use crate::run::node::{Held, NodeCall, NodeReply};
 use crate::run::peer::{Handler, OnlyAsks};
 use crate::run::{here, remote_store};
-use crate::transport::{Launch, Local, Ssh, SshTarget, Transport, TransportError};
+use crate::transport::{Ask, Launch, Local, Ssh, SshTarget, Transport, TransportError};
 
 /// How nodes are reached from here.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,8 @@ pub struct Connect {
     pub agent_binary: Option<PathBuf>,
     /// When a node is given up.
     pub timeout: Option<Duration>,
+    /// Who knows the passphrases of locked keys, if somebody is there.
+    pub ask: Option<Ask>,
 }
 
 /// The nodes of a topology as they can be worked with.
@@ -79,18 +81,25 @@ impl Rights {
 
 /// Makes the transport to a node.
 pub fn transport(
+    topology: &Topology,
     name: &str,
     node: &Node,
     connect: &Connect,
 ) -> Result<Arc<dyn Transport>, TransportError> {
     match &node.reach {
         Reach::Local => Ok(Arc::new(Local::new())),
-        Reach::Ssh(ssh) => Ok(Arc::new(Ssh::new(&ssh_target(name, ssh, connect)?)?)),
+        Reach::Ssh(ssh) => {
+            let target = ssh_target(topology, name, ssh, connect)?;
+            Ok(Arc::new(Ssh::new(&target)?))
+        }
     }
 }
 
 /// Says how a node is reached over SSH.
+///
+/// Jumps never go round in circles: `config` has refused that.
 pub fn ssh_target(
+    topology: &Topology,
     name: &str,
     ssh: &SshReach,
     connect: &Connect,
@@ -100,12 +109,14 @@ pub fn ssh_target(
         what,
         next: next.to_owned(),
     };
-    if let Some(jump) = &ssh.jump {
-        return Err(unsupported(
-            format!("it is reached through {jump}, and this version carries out no jumps"),
-            "reach it directly for now",
-        ));
-    }
+    let through = |jump: &Name| match topology.nodes.get(jump).map(|node| &node.reach) {
+        Some(Reach::Ssh(ssh)) => ssh_target(topology, jump, ssh, connect).map(Box::new),
+        // A machine is reached from here without going through here.
+        Some(Reach::Local) | None => Err(unsupported(
+            format!("it is reached through {jump}, which is no machine to go through"),
+            "name a node that is reached over SSH",
+        )),
+    };
     let expand = |path: &str| {
         here::expand_home(path).map_err(|fault| {
             unsupported(fault.message, "write the path of the identity-file in full")
@@ -116,6 +127,8 @@ pub fn ssh_target(
     target.port = ssh.port;
     target.host_keys.clone_from(&ssh.host_keys);
     target.identity_file = ssh.identity_file.as_deref().map(expand).transpose()?;
+    target.ask.clone_from(&connect.ask);
+    target.jump = ssh.jump.as_ref().map(through).transpose()?;
     target.sudo = ssh.sudo;
     target.config_file.clone_from(&connect.ssh_config);
     if let Some(timeout) = connect.timeout {
@@ -164,7 +177,8 @@ impl Fleet {
     pub fn transport(&self, name: &str) -> Result<Arc<dyn Transport>, Fault> {
         let node = self.topology.nodes.get(name);
         let node = node.ok_or_else(|| Fault::refused(format!("no node is called {name}")))?;
-        transport(name, node, &self.connect).map_err(|error| transport_fault(&error))
+        transport(&self.topology, name, node, &self.connect)
+            .map_err(|error| transport_fault(&error))
     }
 
     /// Places the static binary on a node and checks that what arrived is what was sent.

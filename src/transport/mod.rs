@@ -19,6 +19,7 @@ mod faulty;
 mod frame;
 mod launcher;
 mod local;
+mod process;
 mod recorded;
 mod script;
 mod ssh;
@@ -31,7 +32,7 @@ pub use faulty::{Fault, Faulty};
 pub use local::Local;
 pub use recorded::{Recorded, Recorder};
 pub use script::{Launch, Output, Script, shell_assign};
-pub use ssh::{OfferedKey, Ssh, SshTarget, host_key};
+pub use ssh::{Ask, OfferedKey, Ssh, SshTarget, host_key};
 
 /// Reaches one machine.
 ///

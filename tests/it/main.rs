@@ -13,6 +13,7 @@ mod sources;
 mod ssh_threads;
 mod ssh_transport;
 mod ssh_trust;
+mod ssh_ways;
 mod store_backup;
 mod store_gc;
 mod store_key;

@@ -25,7 +25,8 @@ pub fn run(context: &Context, args: &HostKey) -> Outcome {
         }
         None => return Err(Failure::unknown("node", &args.node, topology.nodes.keys())),
     };
-    let target = fleet::ssh_target(&args.node, ssh, &connect(&args.reach)).map_err(failed)?;
+    let target =
+        fleet::ssh_target(&topology, &args.node, ssh, &connect(&args.reach)).map_err(failed)?;
     let offered = crate::transport::host_key(&target).map_err(failed)?;
     for key in &offered {
         context.print(&format!(

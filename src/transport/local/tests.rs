@@ -1,4 +1,6 @@
+use std::io::{Read as _, Write as _};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
 

@@ -24,8 +24,17 @@ pub(super) struct Config {
     pub(super) agent: Option<PathBuf>,
     pub(super) known_hosts: Vec<PathBuf>,
     pub(super) host_key_alias: Option<String>,
-    /// The jump host or command that the user's file asks for.
-    pub(super) proxy: Option<String>,
+    /// The way that the user's file asks for.
+    pub(super) proxy: Option<Proxy>,
+}
+
+/// Is a way to a host other than a connection of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proxy {
+    /// Hosts to jump through, as `ProxyJump` writes them.
+    Jump(String),
+    /// A command whose stdin and stdout are the connection, as `ProxyCommand` writes it.
+    Command(String),
 }
 
 /// Is what the process's surroundings say.
@@ -153,8 +162,9 @@ pub(super) fn parse(text: &str, around: &Surroundings) -> Config {
             "userknownhostsfile" => users.extend(value.split_ascii_whitespace()),
             "globalknownhostsfile" => globals.extend(value.split_ascii_whitespace()),
             "hostkeyalias" => config.host_key_alias = Some(value.to_owned()),
-            "proxyjump" | "proxycommand" if value != "none" => {
-                config.proxy = Some(value.to_owned());
+            "proxyjump" if value != "none" => config.proxy = Some(Proxy::Jump(value.to_owned())),
+            "proxycommand" if value != "none" => {
+                config.proxy = Some(Proxy::Command(value.to_owned()));
             }
             _ => {}
         }
@@ -271,8 +281,15 @@ mod tests {
             Some("/home/ada/.1password/agent.sock".into())
         );
         let proxy = |line: &str| parse(line, &around()).proxy;
-        assert_eq!(proxy("proxyjump bastion"), Some("bastion".into()));
-        assert_eq!(proxy("proxycommand nc %h %p"), Some("nc %h %p".into()));
+        assert_eq!(
+            proxy("proxyjump bastion"),
+            Some(Proxy::Jump("bastion".into()))
+        );
+        assert_eq!(
+            proxy("proxycommand nc %h %p"),
+            Some(Proxy::Command("nc %h %p".into()))
+        );
+        assert_eq!(proxy("proxycommand none"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::link::{Link, Stopped};
 use crate::transport::channel::Tail;
 use crate::transport::frame::{Gathered, missing_trailer, nonce, wrap};
 use crate::transport::launcher::{SCRIPT_COMMAND, SUDO_PREFIX};
-use crate::transport::local::{GRACE, would_block};
+use crate::transport::process::{GRACE, would_block};
 use crate::transport::{Output, Script, TransportError};
 
 /// libssh2's own sizes for a channel.

@@ -1,7 +1,6 @@
 //! Logs in with the identities at hand, one after the other.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,9 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, poll};
 use ssh2::{PublicKey, Session};
 
+use super::ask::{Ask, TRIES};
 use super::config::Config;
+use super::socket::Socket;
 use crate::transport::TransportError;
-use crate::transport::local::timespec;
+use crate::transport::process::timespec;
 
 /// No real key file is longer.
 const KEY_FILE_MAX: u64 = 64 << 10;
@@ -23,15 +24,17 @@ const KEY_FILE_MAX: u64 = 64 << 10;
 /// comes before what merely happens to be there.
 pub(super) fn log_in(
     session: &Session,
-    socket: &TcpStream,
+    socket: &Socket,
     host: &str,
     config: &Config,
     own_file: Option<&Path>,
+    ask: Option<&Ask>,
 ) -> Result<(), TransportError> {
     let mut attempt = Attempt {
         session,
         socket,
         user: &config.user,
+        ask,
         tried: Vec::new(),
         files: Vec::new(),
         gone: false,
@@ -48,8 +51,9 @@ pub(super) fn log_in(
 
 struct Attempt<'a> {
     session: &'a Session,
-    socket: &'a TcpStream,
+    socket: &'a Socket,
     user: &'a str,
+    ask: Option<&'a Ask>,
     tried: Vec<String>,
     files: Vec<PathBuf>,
     /// Whether the server ended the connection, as it does after too many keys.
@@ -96,25 +100,58 @@ impl Attempt<'_> {
             }
         };
         if is_locked(&text) {
-            let name = file.display();
-            self.tried.push(format!(
-                "{name}: locked with a passphrase, put it into an agent: ssh-add {name}"
-            ));
-            return false;
+            return self.locked_file(file);
         }
-        let certificate = beside(file, "-cert.pub");
-        if certificate.is_file() && self.try_file(file, Some(&certificate)) {
-            return true;
-        }
-        self.try_file(file, None)
+        self.open_file(file, None)
     }
 
-    fn try_file(&mut self, file: &Path, public: Option<&Path>) -> bool {
+    /// Tries a key file that wants a passphrase, which somebody may know.
+    fn locked_file(&mut self, file: &Path) -> bool {
+        let mut wrong = None;
+        for _ in 0..TRIES {
+            let Some(passphrase) = self
+                .ask
+                .and_then(|ask| ask.passphrase(file, wrong.as_ref()))
+            else {
+                break;
+            };
+            let before = self.tried.len();
+            if self.open_file(file, Some(&passphrase)) {
+                return true;
+            }
+            // A server's refusal says nothing about the passphrase.
+            let unread = |tried: &String| tried.contains(UNREAD);
+            if self.gone || !self.tried[before..].iter().all(unread) {
+                return false;
+            }
+            wrong = Some(passphrase);
+        }
+        let name = file.display();
+        self.tried.push(format!(
+            "{name}: locked with a passphrase, put it into an agent: ssh-add {name}"
+        ));
+        false
+    }
+
+    fn open_file(&mut self, file: &Path, passphrase: Option<&str>) -> bool {
+        let certificate = beside(file, "-cert.pub");
+        if certificate.is_file() && self.try_file(file, Some(&certificate), passphrase) {
+            return true;
+        }
+        self.try_file(file, None, passphrase)
+    }
+
+    fn try_file(&mut self, file: &Path, public: Option<&Path>, passphrase: Option<&str>) -> bool {
         let result = self
             .session
-            .userauth_pubkey_file(self.user, public, file, None);
+            .userauth_pubkey_file(self.user, public, file, passphrase);
         let name = public.unwrap_or(file).display().to_string();
-        self.accepted(&name, result)
+        let unread = result.as_ref().is_err_and(is_unread);
+        let accepted = self.accepted(&name, result);
+        if let (true, Some(last)) = (unread && passphrase.is_some(), self.tried.last_mut()) {
+            *last = format!("{name}: {UNREAD}");
+        }
+        accepted
     }
 
     fn agent(&mut self, socket: &Path, only: Option<&[Vec<u8>]>) -> bool {
@@ -167,6 +204,18 @@ impl Attempt<'_> {
     }
 }
 
+/// What is said of a key that a passphrase does not open.
+const UNREAD: &str = "the passphrase does not open it";
+
+/// Tells whether libssh2 could not read a key file, before it asked the server.
+fn is_unread(error: &ssh2::Error) -> bool {
+    const FILE: i32 = -16;
+    const PUBLICKEY_PROTOCOL: i32 = -20;
+    const KEYFILE_AUTH_FAILED: i32 = -48;
+    let codes = [FILE, PUBLICKEY_PROTOCOL, KEYFILE_AUTH_FAILED];
+    codes.map(ssh2::ErrorCode::Session).contains(&error.code())
+}
+
 /// Tells whether libssh2 says that the connection is gone.
 pub(super) fn is_gone(error: &ssh2::Error) -> bool {
     const SOCKET_SEND: i32 = -7;
@@ -178,21 +227,18 @@ pub(super) fn is_gone(error: &ssh2::Error) -> bool {
     )
 }
 
-/// Tells whether the peer closed the socket, which libssh2 has made non-blocking.
+/// Tells whether the peer closed the socket.
 ///
 /// A plain refusal is answered on an open connection; after any other failure the end
 /// of the connection may still be under way.
-fn hung_up(error: &ssh2::Error, socket: &TcpStream) -> bool {
+fn hung_up(error: &ssh2::Error, socket: &Socket) -> bool {
     const REFUSED: i32 = -18;
     if error.code() != ssh2::ErrorCode::Session(REFUSED) {
         let mut fds = [PollFd::new(socket, PollFlags::IN)];
         // Whatever comes of the wait, the look below decides.
         let _ = poll(&mut fds, Some(&timespec(Duration::from_millis(300))));
     }
-    match socket.peek(&mut [0]) {
-        Ok(count) => count == 0,
-        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
-    }
+    socket.is_closed()
 }
 
 fn read_key(file: &Path) -> std::io::Result<String> {

@@ -1,7 +1,7 @@
 //! A connection whose host key was checked and where the login succeeded.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::thread;
@@ -11,10 +11,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt;
 use ssh2::{BlockDirections, MethodType, Session};
 
-use super::Route;
 use super::identity::{self, is_gone};
 use super::key::{self, HostKey};
-use crate::transport::local::timespec;
+use super::socket::Socket;
+use super::through;
+use super::{Route, Way};
+use crate::transport::process::timespec;
 use crate::transport::{Launch, Local, Transport, TransportError};
 
 /// After this long without an acknowledgement the system gives the connection up.
@@ -29,7 +31,7 @@ const METHOD_NONE: i32 = -17;
 /// Is one session and the socket under it.
 pub(super) struct Link {
     session: Session,
-    socket: TcpStream,
+    socket: Socket,
     name: String,
 }
 
@@ -46,6 +48,7 @@ impl Link {
             &route.name,
             &route.config,
             route.identity_file.as_deref(),
+            route.ask.as_ref(),
         )
         .map_err(|error| {
             link.late(until, "log in", route.connect_within)
@@ -70,7 +73,7 @@ impl Link {
         let socket = connect(route, until)?;
         let mut session = Session::new().map_err(|error| broken("make a session", error))?;
         let theirs = socket
-            .try_clone()
+            .handle()
             .map_err(|error| TransportError::io(name, "share a socket", error))?;
         session.set_tcp_stream(theirs);
         session
@@ -85,6 +88,7 @@ impl Link {
         if let Err(error) = link.session.handshake() {
             return Err(link
                 .late(until, "agree on keys", route.connect_within)
+                .or_else(|| link.proxy_error())
                 .unwrap_or_else(|| handshake_error(name, &error)));
         }
         let blob = link.session.host_key().map(|(blob, _)| blob);
@@ -101,12 +105,22 @@ impl Link {
         &self.session
     }
 
-    pub(super) fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &Socket {
         &self.socket
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns what a proxy program that led nowhere said.
+    fn proxy_error(&self) -> Option<TransportError> {
+        self.socket
+            .complaint()
+            .map(|said| TransportError::Unreachable {
+                host: self.name.clone(),
+                why: format!("the way through a jump host or a proxy command ended: {said}"),
+            })
     }
 
     /// Limits blocking calls to the time that is left.
@@ -163,8 +177,7 @@ impl Link {
 
     /// Ends the connection at once; all that still uses it fails.
     pub(super) fn cut(&self) {
-        // A socket that is closed already is as good.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.socket.cut();
     }
 }
 
@@ -211,7 +224,20 @@ fn handshake_error(name: &str, error: &ssh2::Error) -> TransportError {
     }
 }
 
-fn connect(route: &Route, until: Instant) -> Result<TcpStream, TransportError> {
+fn connect(route: &Route, until: Instant) -> Result<Socket, TransportError> {
+    match &route.way {
+        Way::Direct => connect_directly(route, until).map(Socket::tcp),
+        Way::Program(argv) => Socket::program(argv).map_err(|error| {
+            let program = argv[0].to_string_lossy();
+            TransportError::io(&route.name, &format!("start {program}"), error)
+        }),
+        Way::Through(between) => {
+            through::connect(between, &route.config.hostname, route.config.port, until)
+        }
+    }
+}
+
+fn connect_directly(route: &Route, until: Instant) -> Result<TcpStream, TransportError> {
     let unreachable = |why: String| TransportError::Unreachable {
         host: route.name.clone(),
         why,

@@ -3,24 +3,33 @@
 //! One thread at a time owns a session: scripts share one session behind a lock, every
 //! channel has a session and a thread of its own. `config` asks the user's OpenSSH
 //! configuration, `trust` compares host keys, `identity` logs in, `link` holds the
-//! connection, `exec` runs a script over it and `pump` moves a channel's bytes.
+//! connection, `exec` runs a script over it and `pump` moves a channel's bytes. What carries
+//! the connection is a `socket`: to the machine, to a program (`proxy`), or `through` another.
 
+mod ask;
 mod config;
 mod exec;
 mod identity;
 mod key;
 mod known_hosts;
 mod link;
+mod openssh;
+mod proxy;
 mod pump;
+mod socket;
+mod through;
 mod trust;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+pub use self::ask::Ask;
 use self::config::Config;
 use self::key::HostKey;
 use self::link::Link;
+use self::openssh::OpenSsh;
 use self::trust::Trust;
 use crate::transport::{Channel, Launch, Output, Script, Transport, TransportError};
 
@@ -37,6 +46,10 @@ pub struct SshTarget {
     pub host_keys: Vec<String>,
     /// Private key to try first.
     pub identity_file: Option<PathBuf>,
+    /// The machine to go through, in place of what the SSH configuration says.
+    pub jump: Option<Box<SshTarget>>,
+    /// Asks for the passphrases of locked keys; without it they are left out.
+    pub ask: Option<Ask>,
     /// Whether what asks for root runs through `sudo -n` where the login is not root.
     pub sudo: bool,
     /// SSH configuration to use in place of the user's.
@@ -56,6 +69,8 @@ impl SshTarget {
             port: None,
             host_keys: Vec::new(),
             identity_file: None,
+            jump: None,
+            ask: None,
             sudo: false,
             config_file: None,
             known_hosts: None,
@@ -70,10 +85,33 @@ struct Route {
     /// The machine as people should see it.
     name: String,
     config: Config,
+    way: Way,
     trust: Trust,
     identity_file: Option<PathBuf>,
+    ask: Option<Ask>,
     sudo: bool,
     connect_within: Duration,
+}
+
+/// Says what carries the connection.
+#[derive(Debug)]
+enum Way {
+    /// A connection of our own.
+    Direct,
+    /// A program's stdin and stdout.
+    Program(Vec<OsString>),
+    /// A channel of a session with another machine.
+    Through(Box<Route>),
+}
+
+impl Way {
+    /// Returns how many machines are between, as far as we are the one who goes through them.
+    fn machines(&self) -> usize {
+        match self {
+            Self::Direct | Self::Program(_) => 0,
+            Self::Through(between) => 1 + between.way.machines(),
+        }
+    }
 }
 
 impl Route {
@@ -85,16 +123,11 @@ impl Route {
             bracketed(&config.hostname),
             config.port
         );
-        if let Some(proxy) = &config.proxy {
-            return Err(TransportError::Unsupported {
-                host: name,
-                what: format!(
-                    "the SSH configuration asks for a jump host or a proxy command ({}), which is not carried out yet",
-                    proxy.escape_debug()
-                ),
-                next: "give an address that can be reached directly".to_owned(),
-            });
-        }
+        let way = match (&target.jump, &config.proxy) {
+            (Some(between), _) => Way::Through(Box::new(Self::resolve(between)?)),
+            (None, Some(proxy)) => Way::Program(proxy::command(proxy, target, &config, &name)?),
+            (None, None) => Way::Direct,
+        };
         let trust = if target.host_keys.is_empty() {
             let alias = config.host_key_alias.as_ref().unwrap_or(&config.hostname);
             // An alias stands for the machine whatever its port is.
@@ -111,8 +144,10 @@ impl Route {
             name,
             sudo: target.sudo && config.user != "root",
             config,
+            way,
             trust,
             identity_file: target.identity_file.clone(),
+            ask: target.ask.clone(),
             connect_within: target.connect_within,
         })
     }
@@ -132,14 +167,20 @@ fn bracketed(host: &str) -> String {
 /// session, which is opened again if it was lost between two scripts.
 pub struct Ssh {
     route: Route,
+    /// Is in charge where only OpenSSH can tell whether to trust the machine.
+    openssh: Option<OpenSsh>,
     idle: Mutex<Option<Link>>,
 }
 
 impl Ssh {
     /// Resolves the target; reads the SSH configuration but sends nothing.
     pub fn new(target: &SshTarget) -> Result<Self, TransportError> {
+        let route = Route::resolve(target)?;
+        let openssh = route.trust.is_by_certificate();
+        let openssh = openssh.then(|| OpenSsh::new(target, &route)).transpose()?;
         Ok(Self {
-            route: Route::resolve(target)?,
+            route,
+            openssh,
             idle: Mutex::new(None),
         })
     }
@@ -147,8 +188,11 @@ impl Ssh {
 
 impl Transport for Ssh {
     fn run(&self, script: &Script) -> Result<Output, TransportError> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let sudo = self.route.sudo && script.privileged;
+        if let Some(openssh) = &self.openssh {
+            return openssh.run(script, sudo);
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let within = script.deadline.min(self.route.connect_within);
         let kept = idle.take().and_then(|link| {
             let channel = exec::start(&link, script, sudo, within).ok()?;
@@ -169,6 +213,9 @@ impl Transport for Ssh {
 
     fn open(&self, launch: &Launch) -> Result<Channel, TransportError> {
         let sudo = self.route.sudo && launch.privileged;
+        if let Some(openssh) = &self.openssh {
+            return openssh.open(launch, sudo);
+        }
         pump::open(
             Link::log_in(&self.route)?,
             launch,

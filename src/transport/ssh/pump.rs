@@ -15,7 +15,7 @@ use crate::transport::channel::Tail;
 use crate::transport::error::{printable_tail, sudo_refusal};
 use crate::transport::frame::{find, nonce};
 use crate::transport::launcher::{COMMAND, SUDO_PREFIX, Verdict, preamble, verdict};
-use crate::transport::local::{nonblocking, timespec, would_block};
+use crate::transport::process::{nonblocking, timespec, would_block};
 use crate::transport::{
     Channel, ChannelReader, ChannelWriter, Exit, Killer, Launch, Process, TransportError,
 };

@@ -70,6 +70,11 @@ impl Trust {
         &self.on_file.keys
     }
 
+    /// Tells whether nothing but a certificate authority is on file.
+    pub(super) fn is_by_certificate(&self) -> bool {
+        self.on_file.authority && self.on_file.keys.is_empty()
+    }
+
     /// Judges the key that a server offered.
     pub(super) fn judge(&self, offered: &HostKey) -> Result<(), TransportError> {
         if self.on_file.revoked.contains(offered) {
@@ -95,7 +100,7 @@ impl Trust {
             return Err(TransportError::Unsupported {
                 host: self.host.clone(),
                 what: format!(
-                    "only a @cert-authority line in {} covers it, and host certificates cannot be checked yet",
+                    "only a @cert-authority line in {} covers it, which is no way to check a single key",
                     self.place
                 ),
                 next: format!(
