@@ -1,8 +1,8 @@
 //! Cuts a stream into chunks where its content says so.
 
-use std::io::{self, Read};
+mod gear;
 
-use fastcdc::v2020::{FastCDC, Normalization};
+use std::io::{self, Read};
 
 /// How large the chunks of images are: they are cut at multiples of this alone.
 pub const IMAGE_BLOCK_BYTES: usize = 1 << 20;
@@ -64,6 +64,12 @@ impl Chunker {
         (len, outcome.map(|_| ()))
     }
 
+    /// Returns the last `len` bytes that were appended and not cut.
+    pub fn last(&self, len: u64) -> &[u8] {
+        let len = self.pending().min(len as usize);
+        &self.buffer[self.buffer.len() - len..]
+    }
+
     /// Takes back the last `len` bytes that were appended and not cut.
     pub fn take_back(&mut self, len: u64) {
         let kept = self.pending().saturating_sub(len as usize);
@@ -104,13 +110,9 @@ impl Chunker {
     }
 
     fn cut_front(&mut self) -> &[u8] {
-        let rest = &self.buffer[self.start..];
-        let rest = &rest[..rest.len().min(self.sizes.max)];
-        let ChunkSizes { min, avg, max } = self.sizes;
-        let cutter = FastCDC::with_level(rest, min, avg, max, Normalization::Level1);
-        let (_, end) = cutter.cut(0, rest.len());
-        self.start += end;
-        &self.buffer[self.start - end..self.start]
+        let len = gear::cut(&self.buffer[self.start..], self.sizes);
+        self.start += len;
+        &self.buffer[self.start - len..self.start]
     }
 }
 

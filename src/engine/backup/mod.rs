@@ -11,6 +11,7 @@ mod previous;
 mod remembered;
 mod stats;
 mod tree_writer;
+mod twins;
 mod walk;
 
 use std::io::Read;

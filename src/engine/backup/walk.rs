@@ -8,6 +8,7 @@ use super::pipeline::{Piece, Pipeline, Reading, Ticket};
 use super::previous::{Previous, PreviousWalk};
 use super::stats::Stage;
 use super::tree_writer::{Roots, TreeWriter};
+use super::twins::{Seen, Twin, Twins};
 use crate::engine::chunk::{ChunkSizes, Chunker};
 use crate::engine::env::Cancel;
 use crate::engine::error::EngineError;
@@ -41,8 +42,14 @@ enum Data {
     Settled,
     /// It has chunks of its own, the first of which may be known from before.
     Own(Vec<Span>, Vec<Piece>),
-    /// It is a range of the stream of small files.
-    Shared { start: u64, end: u64 },
+    /// It is a range of the stream of small files, which later ones may share.
+    Shared {
+        start: u64,
+        end: u64,
+        twin: Option<Twin>,
+    },
+    /// It is that of a file before it.
+    Twin(Twin),
 }
 
 /// A chunk of the stream of small files.
@@ -70,6 +77,7 @@ pub(super) struct Walk<'a> {
     /// How much data of other files was read since the first of those.
     own_since: u64,
     shared: VecDeque<SharedChunk>,
+    twins: Twins,
     counts: Counts,
     notes: Notes,
 }
@@ -98,6 +106,7 @@ impl<'a> Walk<'a> {
             uncut_files: 0,
             own_since: 0,
             shared: VecDeque::new(),
+            twins: Twins::default(),
             counts: Counts::default(),
             notes: Notes::default(),
         })
@@ -282,7 +291,16 @@ impl<'a> Walk<'a> {
             .is_none_or(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
         let start = self.pushed;
         self.observer.event(Event::Read { bytes: len });
+        let mut twin = None;
         if is_kept {
+            match self.twins.look_up(self.chunker.last(len)) {
+                Seen::Before(twin) => {
+                    self.chunker.take_back(len);
+                    return Ok((Data::Twin(twin), len, failure));
+                }
+                Seen::New(new) => twin = Some(new),
+                Seen::Passed => {}
+            }
             self.pushed += len;
             self.uncut_files += 1;
             while let Some(chunk) = self.chunker.cut() {
@@ -301,6 +319,7 @@ impl<'a> Walk<'a> {
             Data::Shared {
                 start,
                 end: start + len,
+                twin,
             }
         };
         Ok((data, len, failure))
@@ -376,7 +395,15 @@ impl<'a> Walk<'a> {
                     self.pipeline.forget(piece.ticket);
                 }
             }
-            Data::Shared { end, .. } => {
+            Data::Twin(twin) => {
+                let spans = self.twins.spans(*twin);
+                let spans = spans.expect("entries are settled in order, and that file came before");
+                first.entry.spans = spans.to_vec();
+            }
+            Data::Shared { end, twin, .. } => {
+                if let Some(twin) = twin {
+                    self.twins.settle(*twin, &first.entry.spans);
+                }
                 while self.shared.front().is_some_and(|chunk| chunk.end <= *end) {
                     if let Some(chunk) = self.shared.pop_front() {
                         self.pipeline.forget(chunk.ticket);
@@ -393,9 +420,9 @@ impl<'a> Walk<'a> {
 
     fn pieces(&self, data: &Data) -> Vec<Piece> {
         match data {
-            Data::Settled => Vec::new(),
+            Data::Settled | Data::Twin(_) => Vec::new(),
             Data::Own(_, pieces) => pieces.clone(),
-            Data::Shared { start, end } => self
+            Data::Shared { start, end, .. } => self
                 .shared
                 .iter()
                 .skip_while(|chunk| chunk.end <= *start)

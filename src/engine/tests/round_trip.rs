@@ -32,6 +32,45 @@ fn a_restored_tree_is_the_tree_that_was_backed_up() {
 }
 
 #[test]
+fn a_small_file_that_is_there_again_is_stored_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path();
+    // Enough files between the same ones that their chunk is stored and forgotten meanwhile.
+    let same = noise(50_000, 1);
+    let mut others = 0;
+    for number in 0..400_u64 {
+        let other = noise(20_000, 1000 + number);
+        others += other.len();
+        fs::write(root.join(format!("{number:03}-other")), other).expect("a file");
+        if number % 40 == 0 {
+            for copy in ["a", "b"] {
+                let name = format!("{number:03}-same-{copy}");
+                fs::write(root.join(name), &same).expect("a file");
+            }
+        }
+    }
+    // The same data around a hole is another file and the same bytes.
+    let sparse = fs::File::create(root.join("sparse")).expect("a file");
+    sparse.set_len(1 << 20).expect("a hole");
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &same, 1 << 16).expect("written");
+    drop(sparse);
+
+    let store = memory();
+    let report = back_up(&writer(store.clone()), root).expect("a backup");
+    // A file system counts data in blocks of its own around the hole.
+    let stored_once = (others + 2 * same.len() + (1 << 16)) as u64;
+    assert!(report.clear.new_bytes <= stored_once, "{:?}", report.clear);
+    let repository = reader(store.clone());
+    assert_restores(&repository, root);
+    assert_eq!(verify_all(&repository), Vec::<String>::new());
+
+    fs::remove_file(root.join("000-same-a")).expect("removed");
+    let again = back_up(&writer(store.clone()), root).expect("a backup");
+    assert_eq!(again.clear.new_bytes, 0, "what others had is still known");
+    assert_restores(&reader(store), root);
+}
+
+#[test]
 fn a_second_backup_of_unchanged_data_stores_a_manifest_alone() {
     let (_folder, root) = tree();
     for read_all in [true, false] {
