@@ -49,11 +49,8 @@ pub enum Command {
     Key(Key),
     /// Print the host key a node offers, as a line to paste
     HostKey(HostKey),
-    /// Explain the code of a finding or a mistake
-    Explain {
-        /// The code, such as BK113; left out, all codes are listed
-        code: Option<String>,
-    },
+    /// Explain the code of a finding or a mistake, or who may write to a datastore
+    Explain(Explain),
     /// Print a JSON Schema, or the schema of the topology language
     Schema {
         /// Which one; left out, the names are listed
@@ -105,6 +102,21 @@ pub struct Reach {
     /// Give a node up after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub timeout: u64,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A code, such as BK113, or `access`; left out, all codes are listed
+    pub topic: Option<String>,
+    /// With `access`: the datastore whose writers are followed
+    pub datastore: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub place: Where,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub reach: Reach,
 }
 
 /// `validate`

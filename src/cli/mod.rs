@@ -58,7 +58,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
             key_file,
         }) => commands::key::recover(context, code_file, key_file),
         Command::HostKey(args) => commands::host_key::run(context, args),
-        Command::Explain { code } => commands::explain::run(context, code.as_deref()),
+        Command::Explain(args) => commands::explain::run(context, args),
         Command::Schema { name } => commands::schema::run(context, name.as_deref()),
         Command::Store(verb) => commands::store::run(context, verb),
         Command::Completions { shell } => commands::completions::run(context, *shell),

@@ -5,6 +5,8 @@
 //! explains them to people.
 
 pub mod address;
+pub mod export;
+pub mod idmap;
 pub mod markers;
 pub mod name;
 pub mod observed;
@@ -16,6 +18,8 @@ pub mod time;
 pub mod topology;
 
 pub use address::Address;
+pub use export::Export;
+pub use idmap::IdMap;
 pub use name::Name;
 pub use observed::Observed;
 pub use size::{Amount, ByteSize};

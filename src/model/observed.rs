@@ -3,11 +3,14 @@
 //! Nothing in here was trusted on the way: texts are bounded and may hold any
 //! character, so whoever prints them escapes them.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::export::Export;
+use super::idmap::IdMap;
 use super::markers::{Managed, Proof, Registry, RepositoryMarker};
 use super::name::Name;
 use super::size::ByteSize;
@@ -121,6 +124,35 @@ pub struct NodeFacts {
     pub datastores: BTreeMap<Name, DatastoreFacts>,
     /// Sources there, by name.
     pub sources: BTreeMap<Name, SourceFacts>,
+    /// Its addresses, if they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Its NFS server, if it was asked for one and has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nfs: Option<NfsFacts>,
+    /// Containers on it that were asked for and are there, by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub containers: BTreeMap<u32, ContainerFacts>,
+}
+
+/// What was seen of an NFS server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NfsFacts {
+    /// What it exports now.
+    pub exports: Vec<Export>,
+    /// Whether it looks a user's groups up itself instead of believing the client.
+    pub manages_groups: Option<bool>,
+}
+
+/// What was seen of a container, on its host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContainerFacts {
+    /// Whether it runs.
+    pub running: bool,
+    /// Which numbers its users have on the host.
+    pub map: IdMap,
+    /// Whether it may mount NFS itself.
+    pub may_mount_nfs: bool,
 }
 
 /// Who we are on a node.

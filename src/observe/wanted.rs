@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::topology::{Agent, Content, DatastoreKind, Owner, Reach, Work};
+use crate::model::topology::{Agent, Content, DatastoreKind, Owner, Place, Reach, Work};
 use crate::model::{Name, Topology};
 
 /// Is what a topology needs to know of one node.
@@ -22,6 +22,12 @@ pub struct Wanted {
     pub datastores: Vec<WantedDatastore>,
     /// Sources there.
     pub sources: Vec<WantedSource>,
+    /// Whether its addresses matter, because it mounts something.
+    pub addresses: bool,
+    /// Whether it is to export something.
+    pub exports: bool,
+    /// Containers on it that are nodes too.
+    pub containers: Vec<u32>,
 }
 
 /// Is where our files go on a node.
@@ -88,6 +94,7 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
                 .iter()
                 .flat_map(|source| source.paths.iter().map(String::as_str)),
         )
+        .chain(exported(topology, name))
         .chain(node.scratch.as_deref())
         .chain(node.reserve.keys().map(String::as_str))
         // Where a node is not local, `config` has refused relative paths already.
@@ -105,7 +112,42 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
         paths: paths.into_iter().map(str::to_owned).collect(),
         datastores,
         sources,
+        addresses: mounts(topology, name),
+        exports: exported(topology, name).next().is_some(),
+        containers: containers(topology, name),
     }
+}
+
+/// Returns the paths that shares on a node export.
+fn exported<'a>(topology: &'a Topology, node: &'a Name) -> impl Iterator<Item = &'a str> {
+    let shares = topology.shares.values();
+    shares
+        .filter(move |share| share.on == *node)
+        .map(|share| share.export.as_str())
+}
+
+/// Tells whether a share is mounted on a node, for itself or for a container.
+fn mounts(topology: &Topology, node: &Name) -> bool {
+    let places = topology.datastores.values().flat_map(|datastore| {
+        let places: &[Place] = match &datastore.kind {
+            DatastoreKind::Directory { places } => places,
+            DatastoreKind::S3(_) => &[],
+        };
+        places
+    });
+    places
+        .filter_map(|place| Some((&place.node, place.mount.as_ref()?)))
+        .any(|(on, mount)| mount.on.as_ref().unwrap_or(on) == node)
+}
+
+/// Returns the numbers of the nodes that are containers on a node.
+fn containers(topology: &Topology, node: &Name) -> Vec<u32> {
+    let containers = topology.nodes.values();
+    containers
+        .filter_map(|node| node.container.as_ref())
+        .filter(|container| container.on == *node)
+        .map(|container| container.id)
+        .collect()
 }
 
 fn datastores(topology: &Topology, node: &Name) -> Vec<WantedDatastore> {

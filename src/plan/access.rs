@@ -1,5 +1,6 @@
 //! Who may do what with a path: mode bits as the kernel judges them.
 
+use crate::model::IdMap;
 use crate::model::observed::{Component, ComponentKind, Login};
 use crate::model::topology::Owner;
 
@@ -11,6 +12,8 @@ pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
     groups: Vec<u32>,
+    /// Whose root this is, if it is root: of a machine, or of what a container's map holds.
+    root_of: Option<IdMap>,
 }
 
 /// The right to pass through a directory.
@@ -26,7 +29,32 @@ impl Identity {
             uid: login.uid,
             gid: login.gid,
             groups: login.groups.clone(),
+            root_of: root_of_machine(login.uid),
         }
+    }
+
+    /// Returns somebody with these numbers and no further groups.
+    ///
+    /// Servers may ignore a client's groups, so nothing is planned on them.
+    pub(super) fn numbers(name: &str, uid: u32, gid: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            uid,
+            gid,
+            groups: Vec::new(),
+            root_of: root_of_machine(uid),
+        }
+    }
+
+    /// Returns whom a container's host takes somebody inside for; none if it has no number.
+    pub(super) fn outside(&self, map: &IdMap) -> Option<Self> {
+        Some(Self {
+            uid: map.uid(self.uid)?,
+            gid: map.gid(self.gid)?,
+            groups: Vec::new(),
+            root_of: (self.uid == 0).then(|| map.clone()),
+            name: self.name.clone(),
+        })
     }
 
     /// Returns the declared owner, or the login where none is declared.
@@ -35,18 +63,17 @@ impl Identity {
     pub(super) fn owner(owner: Option<&Owner>, login: &Login) -> Self {
         match owner {
             None => Self::login(login),
-            Some(owner) => Self {
-                name: owner.user.to_string(),
-                uid: owner.uid,
-                gid: owner.gid,
-                groups: Vec::new(),
-            },
+            Some(owner) => Self::numbers(owner.user.as_str(), owner.uid, owner.gid),
         }
     }
 
     /// Returns whether the mode bits of a component give some rights, as in `access(2)`.
+    ///
+    /// Root is above them, a container's root only where user and group are the container's,
+    /// see capabilities(7).
     pub(super) fn may(&self, component: &Component, rights: u32) -> bool {
-        if self.uid == 0 {
+        let above = |map: &IdMap| map.holds_uid(component.uid) && map.holds_gid(component.gid);
+        if self.root_of.as_ref().is_some_and(above) {
             return true;
         }
         let shift = if component.uid == self.uid {
@@ -63,6 +90,10 @@ impl Identity {
     pub(super) fn words(&self) -> String {
         format!("{} (uid {})", self.name, self.uid)
     }
+}
+
+fn root_of_machine(uid: u32) -> Option<IdMap> {
+    (uid == 0).then(IdMap::identity)
 }
 
 /// Returns the first component that is not a directory.
@@ -121,6 +152,7 @@ pub(super) fn chain(who: &Identity, node: &str, components: &[Component]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Export;
 
     fn folder(uid: u32, gid: u32, mode: u32) -> Component {
         Component {
@@ -134,10 +166,8 @@ mod tests {
 
     fn backup() -> Identity {
         Identity {
-            name: "backup".to_owned(),
-            uid: 34,
-            gid: 34,
             groups: vec![50],
+            ..Identity::numbers("backup", 34, 34)
         }
     }
 
@@ -156,8 +186,63 @@ mod tests {
         ] {
             assert_eq!(backup().may(&component, rights), expected, "{component:?}");
         }
-        let root = Identity { uid: 0, ..backup() };
+        let root = Identity::numbers("root", 0, 0);
         assert!(root.may(&folder(34, 34, 0o000), WRITE));
+    }
+
+    /// Rows of a recorded table, without its comments.
+    fn rows(table: &'static str) -> Vec<Vec<&'static str>> {
+        let rows = table.lines().filter(|line| !line.starts_with('#'));
+        rows.map(|row| row.split(' ').collect()).collect()
+    }
+
+    fn number(word: &str) -> u32 {
+        word.parse().expect("a number")
+    }
+
+    #[test]
+    fn what_a_real_nfs_server_said_is_foretold() {
+        let rows = rows(include_str!("../../tests/cases/access/nfs-matrix.txt"));
+        assert_eq!(rows.len(), 96);
+        for row in rows {
+            let [_, options, owner, mode, writer, may, made, new_owner, _] = row[..] else {
+                panic!("nine words: {row:?}");
+            };
+            let export = Export::read("/srv", &format!("*(rw,{options})")).expect("an export");
+            let writer = number(writer);
+            let (uid, gid) = export.squashing.apply(writer, writer);
+            let who = Identity::numbers("writer", uid, gid);
+            let mode = u32::from_str_radix(mode, 8).expect("octal");
+            let allowed = who.may(&folder(number(owner), number(owner), mode), WRITE);
+            assert_eq!(allowed, may == "yes", "{row:?}");
+            assert_eq!(allowed, made == "ok", "{row:?}");
+            if allowed {
+                assert_eq!(format!("{uid}:{gid}"), new_owner, "{row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_real_kernel_said_to_containers_is_foretold() {
+        let rows = rows(include_str!("../../tests/cases/access/idmap-matrix.txt"));
+        assert_eq!(rows.len(), 16);
+        let punched = ["u 0 100000 34", "u 34 34 1", "u 35 100035 65501"];
+        let groups = ["g 0 100000 34", "g 34 34 1", "g 35 100035 65501"];
+        for row in rows {
+            let [owner, mode, map, inside, _, made] = row[..] else {
+                panic!("six words: {row:?}");
+            };
+            let map = match map {
+                "identity" => IdMap::identity(),
+                "standard" => IdMap::unprivileged(),
+                _ => IdMap::from_lxc(punched.into_iter().chain(groups)).expect("a map"),
+            };
+            let inside = Identity::numbers("writer", number(inside), number(inside));
+            let who = inside.outside(&map).expect("it is mapped");
+            let mode = u32::from_str_radix(mode, 8).expect("octal");
+            let allowed = who.may(&folder(number(owner), number(owner), mode), WRITE);
+            assert_eq!(allowed, made == "ok", "{row:?}");
+        }
     }
 
     #[test]

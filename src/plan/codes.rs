@@ -137,6 +137,48 @@ pub const CODES: &[Code] = &[
         "Observe again.",
     ),
     code(
+        "BK120",
+        "the server of a share would deny the writer",
+        "An NFS server judges each call by the user it takes the writer for: the number inside a container becomes another one on the host, travels as that, and is replaced where the export says so. If what is left may not write to the exported folder, every backup ends with \"Permission denied (os error 13)\", however right the folder looks from the client.",
+        "Give the folder on the server to the user it takes the writer for, or let the export replace everybody by the folder's owner. `bkpctl explain access DATASTORE` shows the way, hop by hop.",
+    ),
+    code(
+        "BK121",
+        "the share is not exported to the machine that mounts it",
+        "NFS 3 says \"access denied by server\", NFS 4 says \"No such file or directory\" of a path that is there: both mean that no export of this path names this client.",
+        "Export the path to the machine's address, and run exportfs -ra on the server.",
+    ),
+    code(
+        "BK122",
+        "the share is exported read-only",
+        "Whoever writes gets \"Read-only file system (os error 30)\".",
+        "Export it with rw.",
+    ),
+    code(
+        "BK123",
+        "root may not make the datastore on the share",
+        "A datastore is made by root and written by its owner: two users to the server. Where root is replaced by nobody, backups by the owner would work and making the folder or giving it away fails with \"Operation not permitted (os error 1)\" or os error 13.",
+        "Make the folder on the server itself, owned by the writer, or map everybody to the owner.",
+    ),
+    code(
+        "BK124",
+        "the writer has no number on the container's host",
+        "An unprivileged container's users have numbers on the host only as far as its id map goes. No process can run as one that is not mapped.",
+        "Widen the container's id map, or choose a number within it.",
+    ),
+    code(
+        "BK125",
+        "the container may not mount NFS",
+        "Mounting NFS inside a user namespace is refused by the kernel (\"Operation not permitted\"), and in a privileged container by its profile unless features has mount=nfs.",
+        "Mount the share on the host and bind it: mount … on=\"HOST\" bind=\"PATH\".",
+    ),
+    code(
+        "BK126",
+        "the export checks subtrees",
+        "With subtree_check each call is tested for being below the exported path, which gives stray \"Stale file handle\" and permission errors after renames.",
+        "Export the root of the dataset or filesystem, with no_subtree_check.",
+    ),
+    code(
         "BK130",
         "the repository's marker can't be used",
         "bkpctl.json says which repository this is and in which format. It is damaged, or newer than this version.",
@@ -351,6 +393,12 @@ pub const CODES: &[Code] = &[
         "several places are not carried out",
         NOT_YET,
         BY_HAND,
+    ),
+    code(
+        "BK510",
+        "jump hosts are not used",
+        "Versions before jumps were carried out said this of a node with jump.",
+        "Nothing: nodes are reached through the nodes they name.",
     ),
     code(
         "BK511",

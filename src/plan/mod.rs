@@ -12,6 +12,7 @@
 mod access;
 mod binary;
 mod capacity;
+pub mod chain;
 pub mod change;
 pub mod codes;
 mod copies;

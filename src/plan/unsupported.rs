@@ -85,13 +85,6 @@ pub(super) fn report(topology: &Topology, draft: &mut Draft) {
         draft.find(warning("BK501", "share", name, message).fix("set the export up by hand"));
     }
     for (name, node) in &topology.nodes {
-        if node.container.is_some() {
-            let message = "which ids its container turns into is not followed by this version";
-            draft.find(
-                warning("BK503", "node", name, message)
-                    .fix("bkpctl treats it as a machine of its own: reach it over SSH"),
-            );
-        }
         if node.agent == Agent::None {
             let message =
                 "reading a node without placing anything is not carried out by this version";

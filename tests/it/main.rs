@@ -1,5 +1,6 @@
 //! Integration tests: one binary.
 
+mod access_cases;
 mod architecture;
 mod docs;
 mod fixture;

@@ -1,10 +1,13 @@
-//! `bkpctl explain`: what a finding's or a mistake's code means.
+//! `bkpctl explain`: what a code means, and who may write to a datastore.
 
 use std::fmt::Write;
 
+use crate::cli::args::Explain;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::render::access::render_access;
 use crate::cli::render::text::wrap;
+use crate::plan::chain::{self, Chain, Verdict};
 
 /// One code with its texts, wherever it comes from.
 struct Entry {
@@ -13,8 +16,45 @@ struct Entry {
     text: String,
 }
 
+/// Explains a code, or the way of a datastore's writers.
+pub fn run(context: &Context, args: &Explain) -> Outcome {
+    match (args.topic.as_deref(), &args.datastore) {
+        (Some("access"), Some(datastore)) => access(context, args, datastore),
+        (Some("access"), None) => Err(Failure::new("explain access wants a datastore's name")
+            .help("bkpctl explain access DATASTORE [TOPOLOGY]")),
+        (topic, None) => code(context, topic),
+        (_, Some(_)) => Err(Failure::new("a code is explained without a topology")
+            .help("bkpctl explain CODE, or bkpctl explain access DATASTORE")),
+    }
+}
+
+/// Looks, and draws who a datastore's writers are at each hop; exits with 3 if a node on the
+/// way was not reached.
+fn access(context: &Context, args: &Explain, datastore: &str) -> Outcome {
+    let look = context.look(&args.place.topology, &args.reach)?;
+    let topology = &look.plan.topology;
+    let chains = chain::chains(topology, &look.fleet.observed, datastore);
+    if chains.is_empty() {
+        let known = topology.datastores.keys();
+        return Err(if topology.datastores.contains_key(datastore) {
+            Failure::new(format!(
+                "{datastore} is a bucket; who may write there is its provider's"
+            ))
+        } else {
+            Failure::unknown("datastore", datastore, known)
+        });
+    }
+    context.print(&render_access(datastore, &chains, &context.style(false)));
+    let unknown = |chain: &Chain| matches!(chain.verdict, Verdict::Unknown(_));
+    Ok(if chains.iter().any(unknown) {
+        Exit::Incomplete
+    } else {
+        Exit::Ok
+    })
+}
+
 /// Prints the explanation of a code, or the list of all codes.
-pub fn run(context: &Context, code: Option<&str>) -> Outcome {
+fn code(context: &Context, code: Option<&str>) -> Outcome {
     let all = entries();
     let text = match code {
         None => all.iter().fold(String::new(), |mut text, entry| {

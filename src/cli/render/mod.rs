@@ -1,5 +1,6 @@
 //! Turns data into text for people; one file a kind of text, nothing here prints.
 
+pub mod access;
 pub mod apply;
 pub mod diagnostic;
 pub mod plan;

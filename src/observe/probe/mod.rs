@@ -3,9 +3,12 @@
 //! A section is a file with `command(…)`, which writes `sh`, and `parse(…)`, which is
 //! pure. The scripts keep to what dash, busybox ash and bash share.
 
+mod addresses;
 mod alive;
 mod clock;
+mod containers;
 mod datastores;
+mod exports;
 mod host;
 mod login;
 mod mounts;
@@ -84,6 +87,13 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
     text.push_str(&paths::command(wanted.paths.len()));
     text.push_str(state::COMMAND);
     text.push_str(&datastores::command(wanted, Limits::seconds(limits.path)));
+    if wanted.addresses {
+        text.push_str(addresses::COMMAND);
+    }
+    if wanted.exports {
+        text.push_str(exports::COMMAND);
+    }
+    text.push_str(&containers::command(&wanted.containers));
     text.push_str(&sources::command(
         wanted,
         limits.estimate.map(Limits::seconds),
@@ -127,5 +137,8 @@ pub(super) fn parse(
         state,
         datastores: datastores::parse(records, &wanted.datastores),
         sources: sources::parse(records, &wanted.sources),
+        addresses: addresses::parse(records),
+        nfs: exports::parse(records),
+        containers: containers::parse(records, &wanted.containers),
     })
 }

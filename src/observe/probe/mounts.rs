@@ -60,7 +60,7 @@ fn line(bytes: &[u8]) -> Option<MountFacts> {
 }
 
 /// Turns the kernel's octal escapes (`\040` for a blank) back.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -134,6 +134,9 @@ impl Scene {
                     one_file_system: false,
                 },
             ],
+            addresses: true,
+            exports: true,
+            containers: vec![105],
         };
         scene
     }
@@ -168,6 +171,10 @@ fn check(scene: &Scene, facts: &NodeFacts) {
     assert_eq!(facts.users.keys().collect::<Vec<_>>(), ["root"]);
     assert!(facts.tools["sh"]);
     assert!(!facts.tools["no such tool"]);
+    let is_own = |address: &std::net::IpAddr| address.is_loopback();
+    let sees_addresses = facts.addresses.is_empty() || facts.addresses.iter().any(is_own);
+    assert!(sees_addresses, "{:?}", facts.addresses);
+    assert!(facts.containers.is_empty(), "this is no host of containers");
 
     let last = path("source").last().expect("it is there");
     assert_eq!(

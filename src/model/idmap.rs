@@ -1,0 +1,197 @@
+//! Which numbers a container's users have on its host.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the kernel shows where a number has no counterpart.
+pub const OVERFLOW_ID: u32 = 65_534;
+
+/// The first host number and the count that Proxmox VE gives an unprivileged container.
+const PVE_DEFAULT: (u32, u32) = (100_000, 65_536);
+
+/// A run of numbers inside a container and their counterparts on its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IdRange {
+    /// The first number inside.
+    pub inside: u32,
+    /// The first number on the host.
+    pub outside: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// The user and group numbers of a container, as ranges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IdMap {
+    /// User ids.
+    pub uids: Vec<IdRange>,
+    /// Group ids.
+    pub gids: Vec<IdRange>,
+}
+
+impl IdMap {
+    /// Returns the map of a privileged container: every number is itself.
+    pub fn identity() -> Self {
+        Self::both(IdRange {
+            inside: 0,
+            outside: 0,
+            count: u32::MAX,
+        })
+    }
+
+    /// Returns the map that Proxmox VE gives an unprivileged container without lines of its own.
+    pub fn unprivileged() -> Self {
+        let (outside, count) = PVE_DEFAULT;
+        Self::both(IdRange {
+            inside: 0,
+            outside,
+            count,
+        })
+    }
+
+    fn both(range: IdRange) -> Self {
+        Self {
+            uids: vec![range],
+            gids: vec![range],
+        }
+    }
+
+    /// Reads lines as `lxc.idmap` has them (`u 0 100000 65536`), see lxc.container.conf(5).
+    ///
+    /// None if a line can't be read.
+    pub fn from_lxc<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut map = Self::default();
+        for line in lines {
+            let mut words = line.split_ascii_whitespace();
+            let kind = words.next()?;
+            let range = range(&mut words)?;
+            match kind {
+                "u" => map.uids.push(range),
+                "g" => map.gids.push(range),
+                "b" => {
+                    map.uids.push(range);
+                    map.gids.push(range);
+                }
+                _ => return None,
+            }
+        }
+        Some(map)
+    }
+
+    /// Reads `/proc/PID/uid_map` and `gid_map`, see user_namespaces(7).
+    pub fn from_proc(uids: &str, gids: &str) -> Option<Self> {
+        let read = |text: &str| {
+            text.lines()
+                .map(|line| range(&mut line.split_ascii_whitespace()))
+                .collect::<Option<Vec<_>>>()
+                .filter(|ranges| !ranges.is_empty())
+        };
+        Some(Self {
+            uids: read(uids)?,
+            gids: read(gids)?,
+        })
+    }
+
+    /// Returns the host's number of a user inside; none if it has none.
+    pub fn uid(&self, inside: u32) -> Option<u32> {
+        outside(&self.uids, inside)
+    }
+
+    /// Returns the host's number of a group inside; none if it has none.
+    pub fn gid(&self, inside: u32) -> Option<u32> {
+        outside(&self.gids, inside)
+    }
+
+    /// Tells whether a user of the host is one of those inside.
+    pub fn holds_uid(&self, on_host: u32) -> bool {
+        holds(&self.uids, on_host)
+    }
+
+    /// Tells whether a group of the host is one of those inside.
+    pub fn holds_gid(&self, on_host: u32) -> bool {
+        holds(&self.gids, on_host)
+    }
+
+    /// Tells whether every number is itself, so that there is no namespace to speak of.
+    pub fn is_identity(&self) -> bool {
+        *self == Self::identity()
+    }
+}
+
+fn outside(ranges: &[IdRange], inside: u32) -> Option<u32> {
+    ranges.iter().find_map(|range| {
+        let step = inside.checked_sub(range.inside)?;
+        (step < range.count).then(|| range.outside.checked_add(step))?
+    })
+}
+
+fn holds(ranges: &[IdRange], on_host: u32) -> bool {
+    let within = |range: &IdRange| {
+        let step = on_host.checked_sub(range.outside);
+        step.is_some_and(|step| step < range.count)
+    };
+    ranges.iter().any(within)
+}
+
+fn range<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<IdRange> {
+    let mut number = || words.next()?.parse().ok();
+    Some(IdRange {
+        inside: number()?,
+        outside: number()?,
+        count: number()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_mapped_as_the_kernel_maps_them() {
+        let punched = [
+            "u 0 100000 34",
+            "u 34 34 1",
+            "u 35 100035 65501",
+            "g 0 100000 65536",
+        ];
+        let punched = IdMap::from_lxc(punched).expect("well-formed");
+        let standard = IdMap::from_proc("         0     100000      65536\n", "0 100000 65536\n");
+        let standard = standard.expect("well-formed");
+        assert_eq!(standard, IdMap::unprivileged());
+        for (map, inside, uid, gid) in [
+            (&IdMap::identity(), 34, Some(34), Some(34)),
+            (&standard, 0, Some(100_000), Some(100_000)),
+            (&standard, 34, Some(100_034), Some(100_034)),
+            (&standard, 65_535, Some(165_535), Some(165_535)),
+            (&standard, 65_536, None, None),
+            (&punched, 33, Some(100_033), Some(100_033)),
+            (&punched, 34, Some(34), Some(100_034)),
+            (&punched, 35, Some(100_035), Some(100_035)),
+        ] {
+            assert_eq!((map.uid(inside), map.gid(inside)), (uid, gid), "{inside}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_map_is_none() {
+        for line in ["", "u", "u 0 1", "x 0 1 2", "u 0 -1 2", "u 0 1 99999999999"] {
+            assert_eq!(IdMap::from_lxc([line]), None, "{line}");
+        }
+        assert_eq!(IdMap::from_proc("", "0 0 1"), None);
+        let both = IdMap::from_lxc(["b 0 7 1"]).expect("well-formed");
+        assert_eq!((both.uid(0), both.gid(0)), (Some(7), Some(7)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_is_mapped_out_of_range(inside: u32, first: u32, outside: u32, count: u32) {
+            let map = IdMap { uids: vec![IdRange { inside: first, outside, count }], gids: vec![] };
+            if let Some(mapped) = map.uid(inside) {
+                prop_assert_eq!(mapped - outside, inside - first);
+                prop_assert!(mapped - outside < count);
+            }
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! Who a writer is at each hop of the way to a share, and what its server says to it.
+//!
+//! A number inside a container becomes another one on its host, travels as that, and is
+//! replaced where the export says so. The verdict is the server's: what a client sees of
+//! owners may be old, and what it thinks of modes counts for nothing.
+
+use core::net::IpAddr;
+
+use crate::model::export::Export;
+use crate::model::idmap::IdMap;
+use crate::model::observed::{ContainerFacts, NodeFacts, Outcome};
+use crate::model::topology::{Container, Datastore, Place, Share};
+use crate::model::{Address, Name, Observed, Topology};
+use crate::plan::access::{self, Identity};
+use crate::plan::change::Finding;
+use crate::plan::draft::{Draft, World};
+
+/// The way of one writer to a datastore's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// What the writer does there.
+    pub role: Role,
+    /// The stations, from the writer on.
+    pub hops: Vec<Hop>,
+    /// What comes of it.
+    pub verdict: Verdict,
+}
+
+/// What somebody does with a datastore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Making its folder and giving it to its owner, as whoever logs in.
+    Making,
+    /// Writing backups, as its owner.
+    Writing,
+}
+
+/// A station on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// Where.
+    pub place: String,
+    /// Who the writer is there, in words.
+    pub who: String,
+    /// Why it is that.
+    pub why: String,
+}
+
+/// What comes of a way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The writer may make entries.
+    MayWrite,
+    /// It may not.
+    Denied(Denial),
+    /// It can't be told.
+    Unknown(String),
+}
+
+/// Why a writer may not make entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The code of the finding.
+    pub code: &'static str,
+    /// What is in the way.
+    pub at: String,
+    /// What a user would see.
+    pub symptom: &'static str,
+    /// What to do.
+    pub fix: String,
+}
+
+/// The code of a folder that somebody may not pass or write to.
+const WITHOUT_RIGHT: &str = "BK106";
+const DENIED: &str = "Permission denied (os error 13)";
+
+/// Follows both writers of a datastore; nothing for a bucket or an unknown name.
+pub fn chains(topology: &Topology, observed: &Observed, datastore: &str) -> Vec<Chain> {
+    let Some(datastore) = topology.datastores.get(datastore) else {
+        return Vec::new();
+    };
+    let Some(place) = datastore.first_place() else {
+        return Vec::new();
+    };
+    let site = Site {
+        topology,
+        observed,
+        datastore,
+        place,
+    };
+    [Role::Making, Role::Writing]
+        .map(|role| site.follow(role))
+        .into()
+}
+
+struct Site<'a> {
+    topology: &'a Topology,
+    observed: &'a Observed,
+    datastore: &'a Datastore,
+    place: &'a Place,
+}
+
+/// Ends a way early.
+type Step<T> = Result<T, Verdict>;
+
+impl Site<'_> {
+    fn follow(&self, role: Role) -> Chain {
+        let mut hops = Vec::new();
+        let verdict = match self.judge(role, &mut hops) {
+            Ok(()) => Verdict::MayWrite,
+            Err(verdict) => verdict,
+        };
+        Chain {
+            role,
+            hops,
+            verdict,
+        }
+    }
+
+    fn judge(&self, role: Role, hops: &mut Vec<Hop>) -> Step<()> {
+        let facts = self.reached(&self.place.node)?;
+        let who = self.writer(role, facts);
+        hops.push(Hop {
+            place: self.place.node.to_string(),
+            who: words(&who),
+            why: match role {
+                Role::Making => "whoever logs in makes the folder".to_owned(),
+                Role::Writing => "the datastore's owner writes".to_owned(),
+            },
+        });
+        let Some(mount) = &self.place.mount else {
+            return self.on_the_node(&who, facts, hops);
+        };
+        let outside = self.on_the_host(who, hops)?;
+        let share = &self.topology.shares[&mount.share];
+        let client = mount.on.as_ref().unwrap_or(&self.place.node);
+        let client = self.client(client);
+        self.on_the_server(&outside, share, &client, role, hops)
+    }
+
+    fn reached(&self, node: &Name) -> Step<&NodeFacts> {
+        self.observed
+            .reached(node.as_str())
+            .ok_or_else(|| Verdict::Unknown(format!("{node} was not reached")))
+    }
+
+    fn writer(&self, role: Role, facts: &NodeFacts) -> Identity {
+        match role {
+            Role::Making if facts.login.privileged => Identity::numbers("root", 0, 0),
+            Role::Making => Identity::login(&facts.login),
+            Role::Writing => Identity::owner(self.datastore.owner.as_ref(), &facts.login),
+        }
+    }
+
+    /// Judges a folder of the node's own.
+    fn on_the_node(&self, who: &Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Step<()> {
+        let at = Ground {
+            node: &self.place.node,
+            facts,
+            path: &self.place.path,
+        };
+        at.judge(who, hops)
+    }
+
+    /// Follows a writer out of its container, if it is in one.
+    fn on_the_host(&self, who: Identity, hops: &mut Vec<Hop>) -> Step<Identity> {
+        let node = &self.topology.nodes[&self.place.node];
+        let Some(container) = &node.container else {
+            return Ok(who);
+        };
+        let (map, why) = self.map(container)?;
+        let mounts_itself = self
+            .place
+            .mount
+            .as_ref()
+            .is_some_and(|mount| mount.on.is_none());
+        if mounts_itself {
+            self.may_mount(container, &map)?;
+        }
+        let Some(outside) = who.outside(&map) else {
+            return Err(Verdict::Denied(Denial {
+                code: "BK124",
+                at: format!(
+                    "uid {} gid {} of container {} have no numbers on {}",
+                    who.uid, who.gid, container.id, container.on
+                ),
+                symptom: "Invalid argument (os error 22)",
+                fix: format!("widen the id map of container {}", container.id),
+            }));
+        };
+        hops.push(Hop {
+            place: format!("{}, outside container {}", container.on, container.id),
+            who: words(&outside),
+            why,
+        });
+        Ok(outside)
+    }
+
+    fn may_mount(&self, container: &Container, map: &IdMap) -> Step<()> {
+        let allowed = self
+            .seen(container)
+            .is_none_or(|facts| facts.may_mount_nfs || !facts.running);
+        if map.is_identity() && allowed {
+            return Ok(());
+        }
+        Err(Verdict::Denied(Denial {
+            code: "BK125",
+            at: format!("container {} may not mount NFS itself", container.id),
+            symptom: "mount.nfs: Operation not permitted",
+            fix: format!(
+                "mount the share on {} and bind it: mount … on=\"{}\" bind=\"PATH\"",
+                container.on, container.on
+            ),
+        }))
+    }
+
+    fn seen(&self, container: &Container) -> Option<&ContainerFacts> {
+        let host = self.observed.reached(container.on.as_str())?;
+        host.containers.get(&container.id)
+    }
+
+    /// Returns a container's map and how it is known.
+    ///
+    /// What runs counts more than what is declared.
+    fn map(&self, container: &Container) -> Step<(IdMap, String)> {
+        if let Some(facts) = self.seen(container) {
+            let how = if facts.running {
+                "as it runs"
+            } else {
+                "as its file says"
+            };
+            return Ok((facts.map.clone(), format!("id map of the container, {how}")));
+        }
+        let lines = container.idmap.iter().map(String::as_str);
+        let map = match (container.privileged, container.idmap.is_empty()) {
+            (true, _) => IdMap::identity(),
+            (false, true) => IdMap::unprivileged(),
+            (false, false) => IdMap::from_lxc(lines)
+                .ok_or_else(|| Verdict::Unknown("its idmap can't be read".to_owned()))?,
+        };
+        Ok((map, "id map of the container, as declared".to_owned()))
+    }
+
+    fn client(&self, node: &Name) -> Client {
+        Client {
+            name: node.to_string(),
+            addresses: self
+                .observed
+                .reached(node.as_str())
+                .map(|facts| facts.addresses.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn on_the_server(
+        &self,
+        who: &Identity,
+        share: &Share,
+        client: &Client,
+        role: Role,
+        hops: &mut Vec<Hop>,
+    ) -> Step<()> {
+        let facts = self.reached(&share.on)?;
+        let nfs = facts.nfs.as_ref().ok_or_else(|| {
+            Verdict::Unknown(format!("{} says nothing of its NFS exports", share.on))
+        })?;
+        let export = client.export(&nfs.exports, share)?;
+        let (uid, gid) = export.squashing.apply(who.uid, who.gid);
+        let name = if uid == who.uid {
+            &who.name
+        } else {
+            "replaced"
+        };
+        let there = Identity::numbers(name, uid, gid);
+        hops.push(Hop {
+            place: format!("{}, NFS server", share.on),
+            who: words(&there),
+            why: format!(
+                "{} exported with {}",
+                share.export,
+                export.squashing.words()
+            ),
+        });
+        if export.read_only {
+            return Err(Verdict::Denied(Denial {
+                code: "BK122",
+                at: format!("{} is exported read-only", share.export),
+                symptom: "Read-only file system (os error 30)",
+                fix: format!("on {}: export it with rw", share.on),
+            }));
+        }
+        let at = Ground {
+            node: &share.on,
+            facts,
+            path: &share.export,
+        };
+        at.judge(&there, hops).map_err(|verdict| match verdict {
+            Verdict::Denied(denial) if denial.code != WITHOUT_RIGHT => Verdict::Denied(denial),
+            Verdict::Denied(denial) if role == Role::Writing => Verdict::Denied(Denial {
+                code: "BK120",
+                ..denial
+            }),
+            Verdict::Denied(denial) => Verdict::Denied(Denial {
+                code: "BK123",
+                fix: format!(
+                    "on {}: make the folder there and give it to its writer, so that nothing is made over NFS",
+                    share.on
+                ),
+                ..denial
+            }),
+            other => other,
+        })
+    }
+}
+
+/// Whoever mounts a share.
+struct Client {
+    name: String,
+    addresses: Vec<IpAddr>,
+}
+
+impl Client {
+    /// Returns the export of a share that is meant for this client, the closest one.
+    fn export<'a>(&self, exports: &'a [Export], share: &Share) -> Step<&'a Export> {
+        let paths = exports.iter().filter(|export| export.path == share.export);
+        // A name may be this client or another one; an address that fits is certain.
+        let rank = |export: &&Export| match export.admits(&self.addresses) {
+            Some(true) if export.clients != "*" => 0,
+            None => 1,
+            Some(true) => 2,
+            Some(false) => 3,
+        };
+        let best = paths.min_by_key(rank);
+        best.filter(|export| rank(export) < 3 || self.addresses.is_empty())
+            .ok_or_else(|| {
+                Verdict::Denied(Denial {
+                    code: "BK121",
+                    at: match best {
+                        None => format!("{} does not export {}", share.on, share.export),
+                        Some(export) => format!(
+                            "{} exports {} to {}, and {} is not among them",
+                            share.on, share.export, export.clients, self.name
+                        ),
+                    },
+                    symptom: "mount.nfs: access denied by server, or No such file or directory",
+                    fix: format!("on {}: export {} to {}", share.on, share.export, self.name),
+                })
+            })
+    }
+}
+
+/// A folder on the machine whose kernel judges.
+struct Ground<'a> {
+    node: &'a Name,
+    facts: &'a NodeFacts,
+    path: &'a str,
+}
+
+impl Ground<'_> {
+    fn judge(&self, who: &Identity, hops: &mut Vec<Hop>) -> Step<()> {
+        let unknown = |why: &str| {
+            Err(Verdict::Unknown(format!(
+                "{}:{} {why}",
+                self.node, self.path
+            )))
+        };
+        let Some(seen) = self.facts.paths.get(self.path) else {
+            return unknown("was not looked at");
+        };
+        match seen.outcome {
+            Outcome::Denied => return unknown("could not be looked at"),
+            Outcome::Timeout => return unknown("did not answer in time"),
+            Outcome::Ok | Outcome::Missing => {}
+        }
+        if let Some(mount) = seen.mount.as_ref().filter(|mount| mount.read_only) {
+            return Err(Verdict::Denied(Denial {
+                code: "BK110",
+                at: format!("{} is mounted read-only", mount.target),
+                symptom: "Read-only file system (os error 30)",
+                fix: format!("on {}: find out why, then mount it read-write", self.node),
+            }));
+        }
+        // Of a folder that is not there yet, the one above decides.
+        let Some((last, above)) = seen.components.split_last() else {
+            return unknown("shows no components");
+        };
+        if let Some(closed) = access::first_closed(above, who) {
+            return Err(self.denied(
+                &access::words(closed),
+                "no right to pass",
+                &closed.path,
+                "chmod o+x",
+            ));
+        }
+        let there = access::words(last);
+        if !who.may(last, access::WRITE) {
+            let chown = format!("chown {}:{}", who.uid, who.gid);
+            return Err(self.denied(&there, "no right to write", &last.path, &chown));
+        }
+        hops.push(Hop {
+            place: there,
+            who: words(who),
+            why: "may write".to_owned(),
+        });
+        Ok(())
+    }
+
+    fn denied(&self, at: &str, why: &str, path: &str, command: &str) -> Verdict {
+        Verdict::Denied(Denial {
+            code: WITHOUT_RIGHT,
+            at: format!("{at}: {why}"),
+            symptom: DENIED,
+            fix: format!(
+                "on {}, as root: {command} {}",
+                self.node,
+                crate::plan::words::shell_word(path)
+            ),
+        })
+    }
+}
+
+fn words(who: &Identity) -> String {
+    format!("{} {}:{}", who.name, who.uid, who.gid)
+}
+
+/// Says beforehand which datastores on shares their writers could not write to.
+pub(super) fn report(world: World<'_>, draft: &mut Draft) {
+    for (name, datastore) in &world.topology.datastores {
+        let Some(mount) = datastore
+            .first_place()
+            .and_then(|place| place.mount.as_ref())
+        else {
+            continue;
+        };
+        let address = Address::new("datastore", name);
+        let chains = chains(world.topology, world.observed, name);
+        for chain in chains.iter().filter(|chain| chain.role == Role::Writing) {
+            let Verdict::Denied(denial) = &chain.verdict else {
+                continue;
+            };
+            let message = format!(
+                "writes would fail with \"{}\": {}",
+                denial.symptom, denial.at
+            );
+            draft.find(
+                Finding::error(denial.code, address.clone(), message)
+                    .because(chain.hops.iter().map(Hop::words).collect())
+                    .fix(denial.fix.clone()),
+            );
+        }
+        if world.checks_subtrees(&mount.share) {
+            let message =
+                "its share's export has subtree_check, which brings stray errors after renames";
+            draft.find(
+                Finding::warning("BK126", address, message.to_owned())
+                    .fix("export the root of the filesystem with no_subtree_check"),
+            );
+        }
+    }
+}
+
+impl World<'_> {
+    fn checks_subtrees(&self, share: &Name) -> bool {
+        let share = &self.topology.shares[share];
+        let facts = self.observed.reached(share.on.as_str());
+        let exports = facts.and_then(|facts| facts.nfs.as_ref());
+        exports.is_some_and(|nfs| {
+            let mut exports = nfs.exports.iter();
+            exports.any(|export| export.path == share.export && export.subtree_check)
+        })
+    }
+}
+
+impl Hop {
+    /// Returns the station on one line.
+    pub fn words(&self) -> String {
+        format!("{}: {} ({})", self.place, self.who, self.why)
+    }
+}

@@ -1,0 +1,311 @@
+//! Who may write to a datastore on a share, as it is foretold from what was seen.
+
+use bkpctl::cli::render::Style;
+use bkpctl::cli::render::access::render_access;
+use bkpctl::config::{Files, FilesError, load};
+use bkpctl::model::idmap::IdMap;
+use bkpctl::model::observed::{
+    Component, ComponentKind, ContainerFacts, MountFacts, NfsFacts, NodeFacts, NodeState, Outcome,
+    PathFacts,
+};
+use bkpctl::model::{Export, Name, Observed, Timestamp, Topology};
+use bkpctl::plan::chain::{Chain, Role, Verdict, chains};
+use bkpctl::plan::plan;
+
+const TOPOLOGY: &str = r#"
+topology "lab" id="LAB1"
+service-user "backup" uid=34 gid=34
+node "pve" { ssh "root@10.0.0.12" }
+node "pbs" { ssh "root@10.0.0.15"; container 105 on="pve" kind="privileged" }
+node "nas" { ssh "root@10.0.0.20" }
+share "pbs" on="nas" { export "/mnt/tank/pbs" }
+key "lab" { file "lab.key" }
+datastore "primary" {
+    place "pbs" path="/mnt/datastore/primary" { mount share="pbs" on="pve" bind="/mnt/pbs" }
+    owner "backup" mode="0750"
+    keep daily=7
+}
+"#;
+
+struct Text;
+
+impl Files for Text {
+    fn read(&mut self, _: &str) -> Result<String, FilesError> {
+        Ok(TOPOLOGY.to_owned())
+    }
+
+    fn list(&mut self, _: &str) -> Result<Vec<String>, FilesError> {
+        Ok(Vec::new())
+    }
+}
+
+fn topology() -> Topology {
+    let loaded = load("topology.kdl", "/srv/lab", &mut Text);
+    let complaints: Vec<_> = loaded.diagnostics.iter().map(|d| &d.message).collect();
+    loaded.topology.unwrap_or_else(|| panic!("{complaints:?}"))
+}
+
+/// What is on the server and in the container; the right state unless a case says otherwise.
+#[derive(Clone)]
+struct Scene {
+    exports: Vec<&'static str>,
+    map: IdMap,
+    folder: (u32, u32, u32),
+    above: u32,
+    read_only: bool,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self {
+            exports: vec!["10.0.0.0/24(rw,root_squash,no_subtree_check)"],
+            map: IdMap::identity(),
+            folder: (34, 34, 0o750),
+            above: 0o755,
+            read_only: false,
+        }
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn folder(path: &str, (uid, gid, mode): (u32, u32, u32)) -> Component {
+    Component {
+        path: path.to_owned(),
+        kind: ComponentKind::Directory,
+        uid,
+        gid,
+        mode,
+    }
+}
+
+impl Scene {
+    fn observed(&self) -> Observed {
+        let mut observed = Observed::default();
+        let mut see = |node: &str, facts: NodeFacts| {
+            let state = NodeState::Reached(Box::new(facts));
+            observed.nodes.insert(name(node), state);
+        };
+        let root = |mut facts: NodeFacts| {
+            "root".clone_into(&mut facts.login.user);
+            facts.login.privileged = true;
+            facts
+        };
+        let container = ContainerFacts {
+            running: true,
+            map: self.map.clone(),
+            may_mount_nfs: false,
+        };
+        see(
+            "pve",
+            root(NodeFacts {
+                addresses: vec!["10.0.0.12".parse().expect("an address")],
+                containers: [(105, container)].into(),
+                ..NodeFacts::default()
+            }),
+        );
+        see("pbs", root(NodeFacts::default()));
+        let exports = self.exports.iter();
+        let export = |text: &&str| Export::read("/mnt/tank/pbs", text).expect("an export");
+        let path = PathFacts {
+            outcome: Outcome::Ok,
+            components: vec![
+                folder("/", (0, 0, 0o755)),
+                folder("/mnt", (0, 0, 0o755)),
+                folder("/mnt/tank", (0, 0, self.above)),
+                folder("/mnt/tank/pbs", self.folder),
+            ],
+            mount: Some(MountFacts {
+                target: "/mnt/tank".to_owned(),
+                source: "tank".to_owned(),
+                fstype: "zfs".to_owned(),
+                device: "0:40".to_owned(),
+                read_only: self.read_only,
+            }),
+            space: None,
+            empty: Some(true),
+        };
+        see(
+            "nas",
+            root(NodeFacts {
+                nfs: Some(NfsFacts {
+                    exports: exports.map(export).collect(),
+                    manages_groups: Some(true),
+                }),
+                paths: [("/mnt/tank/pbs".to_owned(), path)].into(),
+                ..NodeFacts::default()
+            }),
+        );
+        observed
+    }
+
+    fn chains(&self) -> Vec<Chain> {
+        chains(&topology(), &self.observed(), "primary")
+    }
+}
+
+/// Returns `ok`, `?` or the code of a denial.
+fn verdict(chains: &[Chain], role: Role) -> &'static str {
+    let chain = chains.iter().find(|chain| chain.role == role);
+    match &chain.expect("both are followed").verdict {
+        Verdict::MayWrite => "ok",
+        Verdict::Unknown(_) => "?",
+        Verdict::Denied(denial) => denial.code,
+    }
+}
+
+#[test]
+fn each_cause_is_foretold_for_both_writers() {
+    let punched = ["u 0 100000 34", "u 34 34 1", "g 0 100000 34", "g 34 34 1"];
+    let narrow = ["u 0 100000 30", "g 0 100000 30"];
+    let map = |lines: &[&'static str]| IdMap::from_lxc(lines.iter().copied()).expect("a map");
+    let right = Scene::default();
+    let exported = |text: &'static str| Scene {
+        exports: vec![text],
+        ..right.clone()
+    };
+    let mapped = |map: IdMap| Scene {
+        map,
+        ..right.clone()
+    };
+    let owned = |uid, mode| Scene {
+        folder: (uid, uid, mode),
+        ..right.clone()
+    };
+    for (what, scene, making, writing) in [
+        ("all is right", right.clone(), "BK123", "ok"),
+        (
+            "the dataset belongs to root",
+            owned(0, 0o755),
+            "BK123",
+            "BK120",
+        ),
+        ("open to all", owned(0, 0o777), "ok", "ok"),
+        (
+            "an ancestor is closed",
+            Scene {
+                above: 0o700,
+                ..right.clone()
+            },
+            "BK123",
+            "BK120",
+        ),
+        (
+            "unprivileged",
+            mapped(IdMap::unprivileged()),
+            "BK123",
+            "BK120",
+        ),
+        ("punched through", mapped(map(&punched)), "BK123", "ok"),
+        ("not mapped at all", mapped(map(&narrow)), "BK123", "BK124"),
+        ("root is root", exported("*(rw,no_root_squash)"), "ok", "ok"),
+        (
+            "all are the owner",
+            exported("*(rw,all_squash,anonuid=34,anongid=34)"),
+            "ok",
+            "ok",
+        ),
+        (
+            "all are nobody",
+            exported("*(rw,all_squash)"),
+            "BK123",
+            "BK120",
+        ),
+        ("to others", exported("10.0.1.0/24(rw)"), "BK121", "BK121"),
+        ("read-only", exported("*(ro)"), "BK122", "BK122"),
+        (
+            "not at all",
+            Scene {
+                exports: vec![],
+                ..right.clone()
+            },
+            "BK121",
+            "BK121",
+        ),
+        (
+            "a damaged disk",
+            Scene {
+                read_only: true,
+                ..right.clone()
+            },
+            "BK110",
+            "BK110",
+        ),
+        (
+            "the closest export counts",
+            Scene {
+                exports: vec!["*(ro)", "10.0.0.12(rw,no_root_squash)"],
+                ..right.clone()
+            },
+            "ok",
+            "ok",
+        ),
+    ] {
+        let chains = scene.chains();
+        let found = (
+            verdict(&chains, Role::Making),
+            verdict(&chains, Role::Writing),
+        );
+        assert_eq!(found, (making, writing), "{what}: {chains:#?}");
+    }
+}
+
+#[test]
+fn what_was_not_seen_is_not_judged() {
+    let mut observed = Scene::default().observed();
+    observed.nodes.remove("nas");
+    let chains = chains(&topology(), &observed, "primary");
+    assert_eq!(verdict(&chains, Role::Writing), "?");
+}
+
+#[test]
+fn the_plan_says_error_13_beforehand_and_how_the_server_comes_to_it() {
+    let scene = Scene {
+        map: IdMap::unprivileged(),
+        ..Scene::default()
+    };
+    let plan = plan(
+        &topology(),
+        &scene.observed(),
+        Timestamp(1_700_000_000_000_000_000),
+    );
+    let finding = plan.findings.iter().find(|finding| finding.code == "BK120");
+    let finding = finding.expect("it is foretold");
+    assert!(
+        finding.message.contains("os error 13"),
+        "{}",
+        finding.message
+    );
+    let because = finding.because.join("\n");
+    for words in [
+        "backup 34:34",
+        "outside container 105: backup 100034:100034",
+        "root_squash",
+    ] {
+        assert!(because.contains(words), "{words}: {because}");
+    }
+    assert_eq!(
+        finding.fix.as_deref(),
+        Some("on nas, as root: chown 100034:100034 /mnt/tank/pbs")
+    );
+}
+
+#[test]
+fn the_way_is_drawn_hop_by_hop() {
+    let style = Style {
+        color: false,
+        width: 100,
+        detail: false,
+        took: None,
+        next: false,
+    };
+    let scene = Scene {
+        map: IdMap::unprivileged(),
+        ..Scene::default()
+    };
+    let drawn = render_access("primary", &scene.chains(), &style);
+    let expected = include_str!("../cases/access/unprivileged.txt");
+    assert_eq!(drawn, expected, "\n{drawn}");
+}
