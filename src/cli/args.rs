@@ -34,6 +34,8 @@ pub enum Command {
     Validate(Validate),
     /// Read the live state and show what would change, and why
     Plan(Plan),
+    /// Read the live state and print or save what was seen
+    Observe(Observe),
     /// Carry the changes out: owners, repositories, copies, drills
     Apply(Apply),
     /// Run one job now
@@ -111,6 +113,9 @@ pub struct Explain {
     pub topic: Option<String>,
     /// With `access`: the datastore whose writers are followed
     pub datastore: Option<String>,
+    /// With `access`: judge by what was seen before, and reach no node
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
@@ -148,9 +153,26 @@ pub struct Plan {
     /// Save the plan, for `bkpctl apply FILE`
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Plan from what was seen before, and reach no node
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    pub facts: Option<PathBuf>,
     /// Exit with 2 if changes are pending
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// `observe`
+#[derive(Debug, Args)]
+pub struct Observe {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub place: Where,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub reach: Reach,
+    /// Save it to a file, for `bkpctl plan --facts FILE`
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
 }
 
 /// `apply`

@@ -8,9 +8,11 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::cli::args::Reach;
+use crate::cli::commands::observe::read as read_facts;
 use crate::cli::exit::Failure;
 use crate::cli::load::load;
 use crate::cli::render::text::Style;
+use crate::model::facts::{FACTS_FORMAT, Facts};
 use crate::model::{Observed, Timestamp, Topology};
 use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
@@ -107,6 +109,48 @@ impl Context {
     pub fn look(&self, path: &Path, reach: &Reach) -> Result<Look, Failure> {
         let topology = load(self, path)?;
         look_at(topology, connect(reach))
+    }
+
+    /// Looks at a topology's nodes, and says when.
+    pub fn observe(
+        &self,
+        topology: Topology,
+        reach: &Reach,
+    ) -> Result<(Timestamp, Observed), Failure> {
+        let again = Again {
+            topology,
+            connect: connect(reach),
+        };
+        let observed = again.observe()?;
+        Ok((now(), observed))
+    }
+
+    /// Loads a topology and returns it with facts about its nodes: from a file, or seen now.
+    pub fn facts(
+        &self,
+        path: &Path,
+        reach: &Reach,
+        file: Option<&Path>,
+    ) -> Result<(Topology, Facts), Failure> {
+        let topology = load(self, path)?;
+        let facts = if let Some(file) = file {
+            let facts = read_facts(file, &topology.id)?;
+            self.warn(&format!(
+                "this is the state of {}, from {}; no node was reached",
+                facts.at,
+                file.display()
+            ));
+            facts
+        } else {
+            let (at, observed) = self.observe(topology.clone(), reach)?;
+            Facts {
+                format: FACTS_FORMAT,
+                topology: topology.id.clone(),
+                at,
+                observed,
+            }
+        };
+        Ok((topology, facts))
     }
 
     /// Looks again at the nodes of a saved plan.

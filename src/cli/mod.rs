@@ -39,6 +39,7 @@ pub fn run() -> ExitCode {
 fn dispatch(context: &Context, command: &Command) -> Outcome {
     match command {
         Command::Validate(args) => commands::validate::run(context, args),
+        Command::Observe(args) => commands::observe::run(context, args),
         Command::Plan(args) => commands::plan::run(context, args),
         Command::Apply(args) => commands::apply::run(context, args),
         Command::Run(args) => commands::run::run(context, args),

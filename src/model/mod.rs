@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod export;
+pub mod facts;
 pub mod idmap;
 pub mod markers;
 pub mod name;
@@ -19,6 +20,7 @@ pub mod topology;
 
 pub use address::Address;
 pub use export::Export;
+pub use facts::Facts;
 pub use idmap::IdMap;
 pub use name::Name;
 pub use observed::Observed;

@@ -95,6 +95,49 @@ fn a_saved_plan_is_applied_once_and_is_stale_afterwards() {
 }
 
 #[test]
+fn facts_that_were_saved_give_the_same_plan_later_and_reach_no_node() {
+    let sandbox = sandbox();
+    sandbox
+        .run(&["observe", "--save", "facts.json"])
+        .exits(0)
+        .says("plan --facts facts.json");
+    let plan = || {
+        let plan = sandbox.run(&["plan", "--facts", "facts.json", "--json"]);
+        plan.exits(0).stdout
+    };
+    let before = plan();
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    assert_eq!(plan(), before, "it is the plan for what was seen then");
+    sandbox
+        .run(&["plan", "--facts", "facts.json", "--detailed-exitcode"])
+        .exits(2)
+        .says("first copy");
+    sandbox
+        .run(&["explain", "access", "first", "--facts", "facts.json"])
+        .exits(0)
+        .says("may write");
+    let facts = fs::read_to_string(sandbox.join("facts.json")).expect("it was saved");
+    for (text, complaint) in [
+        (
+            facts.replace("\"topology\": \"", "\"topology\": \"X"),
+            "facts of the topology X",
+        ),
+        (
+            facts.replacen("\"format\": 1", "\"format\": 7", 1),
+            "no facts of format 1",
+        ),
+        (before, "no facts of format 1"),
+        ("{".to_owned(), "no JSON"),
+    ] {
+        sandbox.write("other.json", text);
+        sandbox
+            .run(&["plan", "--facts", "other.json"])
+            .exits(1)
+            .says(complaint);
+    }
+}
+
+#[test]
 fn a_repository_that_was_hardly_begun_is_finished_without_a_further_yes() {
     let sandbox = sandbox();
     // What a process leaves that is killed before it wrote the marker.

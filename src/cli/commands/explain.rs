@@ -31,9 +31,9 @@ pub fn run(context: &Context, args: &Explain) -> Outcome {
 /// Looks, and draws who a datastore's writers are at each hop; exits with 3 if a node on the
 /// way was not reached.
 fn access(context: &Context, args: &Explain, datastore: &str) -> Outcome {
-    let look = context.look(&args.place.topology, &args.reach)?;
-    let topology = &look.plan.topology;
-    let chains = chain::chains(topology, &look.fleet.observed, datastore);
+    let (topology, facts) =
+        context.facts(&args.place.topology, &args.reach, args.facts.as_deref())?;
+    let chains = chain::chains(&topology, &facts.observed, datastore);
     if chains.is_empty() {
         let known = topology.datastores.keys();
         return Err(if topology.datastores.contains_key(datastore) {

@@ -2,7 +2,7 @@
 
 use crate::cli::args;
 use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Outcome};
+use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render;
 use crate::plan::Plan;
 
@@ -10,8 +10,7 @@ pub mod save_load;
 
 /// Looks, plans, shows.
 pub fn run(context: &Context, args: &args::Plan) -> Outcome {
-    let look = context.look(&args.place.topology, &args.reach)?;
-    let plan = &look.plan;
+    let plan = &make(context, args)?;
     if let Some(file) = &args.out {
         save_load::write(file, plan)?;
     }
@@ -24,6 +23,16 @@ pub fn run(context: &Context, args: &args::Plan) -> Outcome {
         }
     }
     Ok(verdict(plan, args.detailed_exitcode))
+}
+
+/// Plans from what is there now, or from what was seen before.
+fn make(context: &Context, args: &args::Plan) -> Result<Plan, Failure> {
+    if args.facts.is_none() {
+        return Ok(context.look(&args.place.topology, &args.reach)?.plan);
+    }
+    let (topology, facts) =
+        context.facts(&args.place.topology, &args.reach, args.facts.as_deref())?;
+    Ok(crate::plan::plan(&topology, &facts.observed, facts.at))
 }
 
 /// Judges a plan: 1 > 4 > 3 > 2.

@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
 /// The names of all schemas, with what each describes.
-pub const NAMES: [(&str, &str); 7] = [
+pub const NAMES: [(&str, &str); 8] = [
     (
         "topology",
         "the topology language: blocks, their arguments, properties and children",
@@ -15,6 +15,7 @@ pub const NAMES: [(&str, &str); 7] = [
     ("validate.v1", "bkpctl validate --json"),
     ("plan.v1", "bkpctl plan --json, and saved plans"),
     ("observed.v1", "the facts that a plan is made from"),
+    ("facts.v1", "bkpctl observe, and the files that it saves"),
     ("status.v1", "bkpctl status --json"),
     ("snapshots.v1", "bkpctl snapshots --json"),
     ("run.v1", "bkpctl run --json"),
@@ -50,6 +51,7 @@ pub fn text(name: &str) -> Option<String> {
         ))),
         "plan.v1" => Some(pretty(&schemars::schema_for!(crate::plan::Plan))),
         "observed.v1" => Some(pretty(&schemars::schema_for!(crate::model::Observed))),
+        "facts.v1" => Some(pretty(&schemars::schema_for!(crate::model::Facts))),
         "status.v1" => Some(pretty(&schemars::schema_for!(status::Status))),
         "snapshots.v1" => Some(pretty(&schemars::schema_for!(snapshots::Snapshots))),
         "run.v1" => Some(pretty(&schemars::schema_for!(run::Report))),
