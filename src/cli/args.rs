@@ -433,9 +433,9 @@ pub enum Store {
         /// Read every file, also those that have not changed
         #[arg(long)]
         read_all: bool,
-        /// How large packs get, in MiB
-        #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-        pack_size: u32,
+        /// How large packs get, in MiB [default: 64, and more in a repository of more than 1 TiB]
+        #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1024))]
+        pack_size: Option<u32>,
         /// Back up a block device or an image file, without its zeros
         #[arg(long, value_name = "PATH", conflicts_with_all = ["paths", "exclude", "one_file_system"])]
         image: Option<PathBuf>,

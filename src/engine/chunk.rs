@@ -27,14 +27,19 @@ impl ChunkSizes {
     };
 }
 
+/// How much a reader is asked for at once, in bytes.
+const READ_BYTES: usize = 1 << 20;
+
 /// Cuts a stream that comes in pieces of any size.
 ///
 /// Cuts depend on the stream's bytes alone, never on how they arrive.
 #[derive(Debug)]
 pub struct Chunker {
     sizes: ChunkSizes,
+    /// Its bytes are used again and again, so that they are zeroed once and not for each read.
     buffer: Vec<u8>,
     start: usize,
+    end: usize,
 }
 
 impl Chunker {
@@ -44,44 +49,61 @@ impl Chunker {
             sizes,
             buffer: Vec::new(),
             start: 0,
+            end: 0,
         }
     }
 
     /// Appends bytes; call [`Chunker::cut`] until it has no more.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.make_room();
-        self.buffer.extend_from_slice(bytes);
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.end += bytes.len();
     }
 
     /// Appends what a reader gives, at most `len_max` bytes, and returns how many it were.
     ///
     /// What came before an error of the reader is appended too.
     pub fn push_from(&mut self, reader: &mut dyn Read, len_max: u64) -> (u64, io::Result<()>) {
-        self.make_room();
-        let before = self.buffer.len();
-        let outcome = reader.take(len_max).read_to_end(&mut self.buffer);
-        let len = (self.buffer.len() - before) as u64;
-        (len, outcome.map(|_| ()))
+        let mut len = 0;
+        while len < len_max {
+            let wanted = (len_max - len).min(READ_BYTES as u64) as usize;
+            match reader.read(self.room(wanted)) {
+                Ok(0) => break,
+                Ok(read) => {
+                    self.end += read;
+                    len += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (len, Err(error)),
+            }
+        }
+        (len, Ok(()))
+    }
+
+    /// Returns room for `len` bytes behind what is there.
+    ///
+    /// What was cut goes, now and then, since the rest moves to the front.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.start >= self.sizes.max {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let needed = self.end + len;
+        if self.buffer.len() < needed {
+            self.buffer.reserve_exact(needed - self.buffer.len());
+            self.buffer.resize(needed, 0);
+        }
+        &mut self.buffer[self.end..needed]
     }
 
     /// Returns the last `len` bytes that were appended and not cut.
     pub fn last(&self, len: u64) -> &[u8] {
         let len = self.pending().min(len as usize);
-        &self.buffer[self.buffer.len() - len..]
+        &self.buffer[self.end - len..self.end]
     }
 
     /// Takes back the last `len` bytes that were appended and not cut.
     pub fn take_back(&mut self, len: u64) {
-        let kept = self.pending().saturating_sub(len as usize);
-        self.buffer.truncate(self.start + kept);
-    }
-
-    /// Lets go of what was cut, now and then, since the rest moves to the front.
-    fn make_room(&mut self) {
-        if self.start >= self.sizes.max {
-            self.buffer.drain(..self.start);
-            self.start = 0;
-        }
+        self.end -= self.pending().min(len as usize);
     }
 
     /// Returns the next chunk once enough of the stream is known to tell where it ends.
@@ -96,8 +118,7 @@ impl Chunker {
     /// Returns the next chunk of a stream that has ended.
     pub fn finish(&mut self) -> Option<&[u8]> {
         if self.pending() == 0 {
-            self.buffer.clear();
-            self.start = 0;
+            (self.start, self.end) = (0, 0);
             None
         } else {
             Some(self.cut_front())
@@ -106,11 +127,11 @@ impl Chunker {
 
     /// Returns how many bytes are not cut yet.
     pub fn pending(&self) -> usize {
-        self.buffer.len() - self.start
+        self.end - self.start
     }
 
     fn cut_front(&mut self) -> &[u8] {
-        let len = gear::cut(&self.buffer[self.start..], self.sizes);
+        let len = gear::cut(&self.buffer[self.start..self.end], self.sizes);
         self.start += len;
         &self.buffer[self.start - len..self.start]
     }
@@ -162,6 +183,49 @@ mod tests {
             prop_assert_eq!(&whole, &cut(SMALL, &pieces));
             prop_assert_eq!(whole.iter().sum::<usize>(), len);
             prop_assert!(whole.iter().all(|len| *len <= SMALL.max));
+        }
+    }
+
+    /// Gives a few bytes at a time, is interrupted in between, and fails in the end if asked to.
+    struct Halting<'a> {
+        bytes: &'a [u8],
+        fails: bool,
+        turn: usize,
+    }
+
+    impl Read for Halting<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.turn += 1;
+            if self.turn % 3 == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if self.bytes.is_empty() && self.fails {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let len = self.bytes.len().min(buffer.len()).min(7 * self.turn);
+            buffer[..len].copy_from_slice(&self.bytes[..len]);
+            self.bytes = &self.bytes[len..];
+            Ok(len)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_reader_gave_before_it_ended_is_there(
+            len in 0_usize..5000, len_max in 0_u64..6000, fails: bool, before in 0_usize..3000,
+        ) {
+            let (bytes, first) = (noise(len, 5), noise(before, 6));
+            let mut chunker = Chunker::new(SMALL);
+            chunker.push(&first);
+            let mut reader = Halting { bytes: &bytes, fails, turn: 0 };
+            let (read, outcome) = chunker.push_from(&mut reader, len_max);
+            let expected = len.min(len_max as usize);
+            prop_assert_eq!(read as usize, expected);
+            prop_assert_eq!(outcome.is_err(), fails && len_max as usize > len);
+            prop_assert_eq!(chunker.last(read), &bytes[..expected]);
+            chunker.take_back(read);
+            prop_assert_eq!(chunker.pending(), before);
+            prop_assert_eq!(chunker.last(u64::MAX), &first[..]);
         }
     }
 

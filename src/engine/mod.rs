@@ -50,6 +50,7 @@ pub use self::diff::{Change, TakeChange, diff};
 pub use self::error::EngineError;
 pub use self::features::Deed;
 pub use self::forget::{Dated, DatedSnapshots, dated_snapshots, forget};
+pub use self::pack::PackSize;
 pub use self::progress::{Event, Observer, Silent};
 pub use self::repair::{DamagedPack, Lacking, RepairOptions, RepairReport, repair};
 pub(crate) use self::repository::condemned;

@@ -18,8 +18,8 @@ use super::features::Deed;
 use super::index::{self, Index, Marks, PackEntries, PackInfo, Place};
 use super::manifest::{Clear, Manifest, Sealed, codec};
 use super::pack::{
-    BlobKind, HEADER_BYTES, PREFIX_BYTES, PackBuilder, PackView, SALT_BYTES, SealedBlob, Sealer,
-    check_payload, parse_sessions, split_blob,
+    BlobKind, HEADER_BYTES, PREFIX_BYTES, PackBuilder, PackSize, PackView, SALT_BYTES, SealedBlob,
+    Sealer, check_payload, parse_sessions, split_blob,
 };
 use super::progress::{Event, Observer};
 use super::repository::{Repository, condemned, scan_pack};
@@ -33,8 +33,8 @@ const SEGMENT_PACKS: usize = 16;
 /// Says how large packs get, and how much an interruption may cost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packing {
-    /// The size that packs aim at, in bytes.
-    pub(super) pack_bytes: usize,
+    /// The size that packs aim at.
+    pub(super) pack_size: PackSize,
     /// After how long what was collected is put, in a smaller pack if need be.
     pub(super) checkpoint_every: Duration,
 }
@@ -52,6 +52,8 @@ pub(super) struct Writer<'a> {
     sealed: SealedSession,
     cipher: Cipher,
     packing: Packing,
+    /// The size that packs aim at, in bytes.
+    pack_bytes: usize,
     index: Index,
     claimed: Mutex<HashSet<[u8; 32]>>,
     /// The positions of the index that this session builds on.
@@ -89,8 +91,8 @@ impl<'a> Writer<'a> {
         repository.marker.check(Deed::Write)?;
         let store = &*repository.store;
         let (session, sealed) = SessionKey::generate(&repository.env, &key)?;
-        let new_pack = || PackBuilder::in_buffer(salt(&session), pack_buffer(packing.pack_bytes));
-        let (data, meta) = (Mutex::new(new_pack()), Mutex::new(new_pack()));
+        let new_pack = || Mutex::new(PackBuilder::new(salt(&session)));
+        let (data, meta) = (new_pack(), new_pack());
         let session_id = SessionId::new(*session.id());
         store.open_session(&session_id, SessionKind::Write)?;
         let mut writer = Self {
@@ -102,6 +104,7 @@ impl<'a> Writer<'a> {
             sealed,
             cipher: Cipher::for_this_machine(),
             packing,
+            pack_bytes: 0,
             index: Index::new(),
             claimed: Mutex::default(),
             reused: Marks::default(),
@@ -118,13 +121,24 @@ impl<'a> Writer<'a> {
             stored_bytes: AtomicU64::new(0),
             stages: Arc::default(),
         };
-        writer.read_index()?;
+        let repository_bytes = writer.read_index()?;
+        writer.size_packs(packing.pack_size.bytes(repository_bytes));
         Ok(writer)
     }
 
+    /// Makes room for packs of this size.
+    fn size_packs(&mut self, bytes: usize) {
+        self.pack_bytes = bytes;
+        for builder in [&mut self.data, &mut self.meta] {
+            let empty = PackBuilder::in_buffer(salt(&self.session), pack_buffer(bytes));
+            *builder = Mutex::new(empty);
+        }
+    }
+
     /// Reads the index and keeps what is safe to build on: packs that are there in full and
-    /// not condemned. Packs that no segment names are read once and indexed again.
-    fn read_index(&mut self) -> Result<(), EngineError> {
+    /// not condemned. Packs that no segment names are read once and indexed again. Returns how
+    /// many bytes all packs have.
+    fn read_index(&mut self) -> Result<u64, EngineError> {
         let condemned = condemned(self.store)?;
         let loaded = index::load(self.store)?;
         self.segments = AtomicUsize::new(loaded.segments.len());
@@ -163,7 +177,7 @@ impl<'a> Writer<'a> {
             self.index.sort();
         }
         self.reused = Marks::new(self.index.len());
-        Ok(())
+        Ok(sizes.values().map(|file| file.size).sum())
     }
 
     /// Returns the key that names blobs.
@@ -219,7 +233,7 @@ impl<'a> Writer<'a> {
         let mut builder = waiting(|| lock(self.builder(is_data)));
         let session = blob.header.cipher.map(|_| &self.sealed);
         builder.push(&blob.header, &blob.payload, session);
-        let is_full = builder.len() >= self.packing.pack_bytes;
+        let is_full = builder.len() >= self.pack_bytes;
         let is_due = is_data && self.is_checkpoint_due(builder.len());
         if !is_full && !is_due {
             return Ok(());
@@ -227,8 +241,8 @@ impl<'a> Writer<'a> {
         // Whoever fills the next pack before this one is stored waits here, which bounds memory.
         let turn = waiting(|| lock(&self.putting));
         let spare = std::mem::take(&mut *lock(&self.spare));
-        let buffer = if spare.capacity() < self.packing.pack_bytes {
-            pack_buffer(self.packing.pack_bytes)
+        let buffer = if spare.capacity() < self.pack_bytes {
+            pack_buffer(self.pack_bytes)
         } else {
             spare
         };
@@ -244,7 +258,7 @@ impl<'a> Writer<'a> {
     ///
     /// A little data is left for the next one, so that a slow source does not make many packs.
     fn is_checkpoint_due(&self, len: usize) -> bool {
-        len >= self.packing.pack_bytes / CHECKPOINT_PART && self.is_segment_due()
+        len >= self.pack_bytes / CHECKPOINT_PART && self.is_segment_due()
     }
 
     fn is_segment_due(&self) -> bool {

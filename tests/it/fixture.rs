@@ -20,8 +20,8 @@ use bkpctl::engine::files::ScanOptions;
 use bkpctl::engine::format::FORMAT;
 use bkpctl::engine::store::{Dir, DirOptions};
 use bkpctl::engine::{
-    Access, BackupOptions, CreateOptions, Level, OpenSnapshot, Repository, RestoreOptions, Silent,
-    backup, backup_stream, restore, unlock, verify,
+    Access, BackupOptions, CreateOptions, Level, OpenSnapshot, PackSize, Repository,
+    RestoreOptions, Silent, backup, backup_stream, restore, unlock, verify,
 };
 use serde::{Deserialize, Serialize};
 
@@ -278,7 +278,7 @@ fn make_the_fixture() {
     let mut expected = Expected::new();
     let repository = open(&root, key.clone());
     let options = BackupOptions {
-        pack_bytes: 256 << 10,
+        pack_size: PackSize::Fixed(256 << 10),
         ..BackupOptions::new("tree", "web", HOME)
     };
     let (quiet, go_on) = (Silent, Cancel::new());

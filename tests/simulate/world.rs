@@ -13,7 +13,7 @@ use bkpctl::engine::files::ScanOptions;
 use bkpctl::engine::store::{Dir, DirOptions, Store, StoreError};
 use bkpctl::engine::{
     Access, BackupOptions, CollectOptions, CreateOptions, EngineError, Level, OpenSnapshot,
-    Repository, Silent, Snapshot, backup, backup_stream, collect, forget, verify,
+    PackSize, Repository, Silent, Snapshot, backup, backup_stream, collect, forget, verify,
 };
 
 use crate::disk::SimDisk;
@@ -280,7 +280,7 @@ impl World {
 
     fn options(&self, source: &str) -> BackupOptions {
         BackupOptions {
-            pack_bytes: self.pack_bytes,
+            pack_size: PackSize::Fixed(self.pack_bytes),
             threads: 1,
             ..BackupOptions::new(source, source, MACHINE)
         }
@@ -330,7 +330,7 @@ impl World {
         let options = CollectOptions {
             expire_after: Some(Duration::from_millis(looks)),
             pause: Duration::ZERO,
-            pack_bytes: self.pack_bytes,
+            pack_size: PackSize::Fixed(self.pack_bytes),
             ..CollectOptions::default()
         };
         collect(&repository, &options, &Silent, &Cancel::new()).map(|_| ())

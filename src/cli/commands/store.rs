@@ -29,6 +29,7 @@ use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, Label};
 use crate::cli::render::text::count;
 use crate::cli::signal;
+use crate::engine::PackSize;
 use crate::engine::crypto::CryptoError;
 use crate::engine::env::Env;
 use crate::engine::files::RelPath;
@@ -80,7 +81,8 @@ pub fn run(context: &Context, verb: &Verb) -> Outcome {
             let how = How {
                 source,
                 read_all: *read_all,
-                pack_bytes: *pack_size as usize * (1 << 20),
+                pack_size: pack_size
+                    .map_or(PackSize::Usual, |mib| PackSize::Fixed((mib as usize) << 20)),
             };
             backup::run(
                 context,

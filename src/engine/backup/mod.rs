@@ -33,6 +33,7 @@ use super::files::{Entry, Kind, Meta, Notes, Owners, RelPath, Scan, ScanOptions,
 use super::format::FORMAT;
 use super::hex;
 use super::manifest::{Clear, Sealed};
+use super::pack::PackSize;
 use super::progress::{Event, Observer};
 use super::repository::Repository;
 use super::store::{Folder, Receipt, StoreName};
@@ -56,8 +57,8 @@ pub struct BackupOptions {
     pub label: String,
     /// The identity of the machine that is backed up.
     pub machine: String,
-    /// How large packs get, in bytes.
-    pub pack_bytes: usize,
+    /// How large packs get.
+    pub pack_size: PackSize,
     /// How many threads seal and store.
     pub threads: usize,
     /// Whether all files are read, even where the previous snapshot says they are unchanged.
@@ -77,7 +78,7 @@ impl BackupOptions {
             source: source.to_owned(),
             label: label.to_owned(),
             machine: machine.to_owned(),
-            pack_bytes: 64 << 20,
+            pack_size: PackSize::Usual,
             threads: std::thread::available_parallelism().map_or(2, usize::from) + 1,
             read_all: false,
             checkpoint_every: Duration::from_mins(1),
@@ -296,7 +297,7 @@ fn open_writer<'a>(
     }
     let key = repository.writer_key(&options.label)?;
     let packing = Packing {
-        pack_bytes: options.pack_bytes,
+        pack_size: options.pack_size,
         checkpoint_every: options.checkpoint_every,
     };
     Writer::open(repository, key, packing, observer)

@@ -16,6 +16,8 @@ mod survey;
 
 use std::time::Duration;
 
+use super::pack::PackSize;
+
 pub use self::run::collect;
 
 /// Says how a collection is to work.
@@ -32,7 +34,7 @@ pub struct CollectOptions {
     /// How long to wait between two looks at the sessions.
     pub pause: Duration,
     /// How large the packs are that are written.
-    pub pack_bytes: usize,
+    pub pack_size: PackSize,
 }
 
 impl Default for CollectOptions {
@@ -43,7 +45,7 @@ impl Default for CollectOptions {
             expire_after: None,
             grace: Duration::ZERO,
             pause: Duration::from_millis(200),
-            pack_bytes: 64 << 20,
+            pack_size: PackSize::Usual,
         }
     }
 }

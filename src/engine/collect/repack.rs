@@ -44,6 +44,7 @@ impl Filling {
 struct Repack<'a, 'b> {
     collection: &'b mut Collection<'a>,
     filling: [Filling; 2],
+    pack_bytes: usize,
     unindexed: Vec<PackEntries>,
     /// The packs whose blobs are in those.
     stored: Vec<usize>,
@@ -62,9 +63,11 @@ impl Collection<'_> {
     ) -> Result<Vec<usize>, EngineError> {
         let mut places = needed_places(survey, numbers);
         let filling = [Filling::new(self.env)?, Filling::new(self.env)?];
+        let pack_bytes = self.options.pack_size.bytes(self.report.bytes);
         let mut repack = Repack {
             collection: self,
             filling,
+            pack_bytes,
             unindexed: Vec::new(),
             stored: Vec::new(),
             moved: Vec::new(),
@@ -135,8 +138,7 @@ impl Repack<'_, '_> {
     ) -> Result<(), EngineError> {
         let bytes: u64 = blobs.iter().map(|(header, _)| blob_bytes(header)).sum();
         let filling = &self.filling[usize::from(pack.is_data)];
-        let is_full = filling.builder.len() as u64 + bytes
-            > self.collection.options.pack_bytes as u64
+        let is_full = filling.builder.len() as u64 + bytes > self.pack_bytes as u64
             || filling.sessions.len() + sessions.len() > SESSIONS_MAX;
         if is_full {
             self.put_pack(pack.is_data)?;

@@ -10,11 +10,13 @@ mod blob;
 mod builder;
 mod salvage;
 mod scan;
+mod size;
 
 pub use self::blob::{BlobKind, HEADER_BYTES, Header, PLAIN_BYTES_MAX, SealedBlob, Sealer};
 pub use self::builder::PackBuilder;
 pub use self::salvage::Salvage;
 pub use self::scan::{PackError, PackView, check_payload, parse_sessions, split_blob};
+pub use self::size::PackSize;
 
 /// The first bytes of every pack.
 pub const MAGIC: &[u8; 8] = crate::engine::format::PACK_MAGIC;

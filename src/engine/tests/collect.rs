@@ -18,14 +18,14 @@ use crate::engine::store::{
     SessionKind, Store, StoreError, StoreName,
 };
 use crate::engine::{
-    Access, BackupOptions, BackupReport, CollectOptions, CollectReport, EngineError, Repository,
-    Selection, Silent, backup, collect, dated_snapshots, forget, sync,
+    Access, BackupOptions, BackupReport, CollectOptions, CollectReport, EngineError, PackSize,
+    Repository, Selection, Silent, backup, collect, dated_snapshots, forget, sync,
 };
 
 /// Backs up in one thread, so that packs hold the same at every run: two or three files each.
 fn back_up(repository: &Repository, root: &Path) -> Result<BackupReport, EngineError> {
     let options = BackupOptions {
-        pack_bytes: 1400 << 10,
+        pack_size: PackSize::Fixed(1400 << 10),
         threads: 1,
         ..options()
     };
@@ -44,7 +44,7 @@ fn back_up(repository: &Repository, root: &Path) -> Result<BackupReport, EngineE
 fn quick() -> CollectOptions {
     CollectOptions {
         pause: Duration::ZERO,
-        pack_bytes: 1400 << 10,
+        pack_size: PackSize::Fixed(1400 << 10),
         ..CollectOptions::default()
     }
 }

@@ -12,8 +12,8 @@ use crate::engine::env::Cancel;
 use crate::engine::files::{Kind, ScanOptions};
 use crate::engine::store::{Folder, Memory, Store, StoreName};
 use crate::engine::{
-    Access, BackupOptions, CreateOptions, EngineError, Level, OpenSnapshot, RepairOptions,
-    Repository, Silent, backup, repair, verify,
+    Access, BackupOptions, CreateOptions, EngineError, Level, OpenSnapshot, PackSize,
+    RepairOptions, Repository, Silent, backup, repair, verify,
 };
 
 /// Every byte this near to an end of a file is damaged, and each so many-th between.
@@ -114,7 +114,7 @@ impl Fixture {
 
 fn back_up_small(store: &Arc<Memory>, root: &Path) -> Result<(), EngineError> {
     let options = BackupOptions {
-        pack_bytes: 3000,
+        pack_size: PackSize::Fixed(3000),
         threads: 1,
         ..BackupOptions::new("web", "web", "machine-a")
     };

@@ -14,8 +14,8 @@ use crate::engine::env::Cancel;
 use crate::engine::files::{Entry, ScanOptions};
 use crate::engine::store::{Folder, Memory, Store};
 use crate::engine::{
-    BackupOptions, BackupReport, CacheOptions, EngineError, Event, Observer, Repository, Silent,
-    backup,
+    BackupOptions, BackupReport, CacheOptions, EngineError, Event, Observer, PackSize, Repository,
+    Silent, backup,
 };
 
 fn remembering(cache: &Path) -> BackupOptions {
@@ -200,7 +200,7 @@ fn a_large_file_is_read_on_from_where_it_was_left() {
     let cache = tempfile::tempdir().expect("a temporary folder");
     let store = memory();
     let options = BackupOptions {
-        pack_bytes: 4 << 20,
+        pack_size: PackSize::Fixed(4 << 20),
         ..remembering(cache.path())
     };
     interrupted(&store, &root, &options, 60 << 20);
@@ -226,7 +226,7 @@ fn a_checkpoint_puts_a_pack_that_is_not_full() {
         let cache = tempfile::tempdir().expect("a temporary folder");
         let store = memory();
         let options = BackupOptions {
-            pack_bytes: 40 << 20,
+            pack_size: PackSize::Fixed(40 << 20),
             checkpoint_every: every,
             ..remembering(cache.path())
         };

@@ -12,7 +12,8 @@ use crate::engine::files::ScanOptions;
 use crate::engine::store::{Memory, Store};
 use crate::engine::{
     Access, BackupOptions, BackupReport, CompareOptions, CreateOptions, Differences, EngineError,
-    OpenSnapshot, Repository, RestoreOptions, RestoreReport, Silent, backup, compare, restore,
+    OpenSnapshot, PackSize, Repository, RestoreOptions, RestoreReport, Silent, backup, compare,
+    restore,
 };
 
 pub(super) fn key() -> ReadingKey {
@@ -48,7 +49,7 @@ pub(super) fn writer(store: Arc<dyn Store>) -> Repository {
 
 pub(super) fn options() -> BackupOptions {
     BackupOptions {
-        pack_bytes: 256 << 10,
+        pack_size: PackSize::Fixed(256 << 10),
         threads: 3,
         ..BackupOptions::new("web", "web", "machine-a")
     }

@@ -7,6 +7,7 @@ use super::open::{Secret, reader};
 use super::shown;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::engine::PackSize;
 use crate::engine::files::{Excludes, ScanOptions};
 use crate::engine::{
     BackupOptions, BackupReport, CacheOptions, Repository, backup as engine_backup, backup_image,
@@ -41,7 +42,7 @@ pub(super) enum What<'a> {
 pub(super) struct How<'a> {
     pub(super) source: &'a str,
     pub(super) read_all: bool,
-    pub(super) pack_bytes: usize,
+    pub(super) pack_size: PackSize,
 }
 
 /// Makes a snapshot in the repository of a folder.
@@ -64,7 +65,7 @@ pub(super) fn run(
     let options = BackupOptions {
         leave_out: vec![own],
         threads: here::threads().unwrap_or(usual.threads),
-        pack_bytes: how.pack_bytes,
+        pack_size: how.pack_size,
         read_all: how.read_all,
         cache: here::cache_folder().map(CacheOptions::new),
         ..usual
