@@ -196,7 +196,7 @@ mod tests {
     impl Read for Halting<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.turn += 1;
-            if self.turn % 3 == 0 {
+            if self.turn.is_multiple_of(3) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             if self.bytes.is_empty() && self.fails {

@@ -102,6 +102,21 @@ impl IdMap {
         outside(&self.gids, inside)
     }
 
+    /// Returns this map as processes inside see it, who know of nobody else.
+    ///
+    /// What has no number inside is shown as [`OVERFLOW_ID`], which is therefore nobody's here.
+    #[must_use]
+    pub fn from_inside(&self) -> Self {
+        let seen = |ranges: &[IdRange]| {
+            let all = ranges.iter().map(|range| (range.inside, range.count));
+            all.flat_map(around_overflow).collect()
+        };
+        Self {
+            uids: seen(&self.uids),
+            gids: seen(&self.gids),
+        }
+    }
+
     /// Tells whether a user of the host is one of those inside.
     pub fn holds_uid(&self, on_host: u32) -> bool {
         holds(&self.uids, on_host)
@@ -123,6 +138,22 @@ fn outside(ranges: &[IdRange], inside: u32) -> Option<u32> {
         let step = inside.checked_sub(range.inside)?;
         (step < range.count).then(|| range.outside.checked_add(step))?
     })
+}
+
+/// Leaves the one number out of a run that stands for all others.
+fn around_overflow((first, count): (u32, u32)) -> Vec<IdRange> {
+    let end = first.saturating_add(count);
+    let parts = [
+        (first, end.min(OVERFLOW_ID)),
+        (first.max(OVERFLOW_ID + 1), end),
+    ];
+    let kept = parts.into_iter().filter(|(from, to)| from < to);
+    kept.map(|(from, to)| IdRange {
+        inside: from,
+        outside: from,
+        count: to - from,
+    })
+    .collect()
 }
 
 fn holds(ranges: &[IdRange], on_host: u32) -> bool {
@@ -172,6 +203,17 @@ mod tests {
         ] {
             assert_eq!((map.uid(inside), map.gid(inside)), (uid, gid), "{inside}");
         }
+    }
+
+    #[test]
+    fn from_inside_nobody_else_is_there() {
+        let inside = IdMap::unprivileged().from_inside();
+        for (id, there) in [(0, true), (34, true), (65_533, true), (65_534, false)] {
+            assert_eq!(inside.holds_uid(id), there, "{id}");
+        }
+        assert!(inside.holds_gid(65_535) && !inside.holds_gid(65_536));
+        let outside = IdMap::unprivileged();
+        assert!(outside.holds_uid(100_034) && !outside.holds_uid(34));
     }
 
     #[test]

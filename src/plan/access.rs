@@ -67,6 +67,14 @@ impl Identity {
         }
     }
 
+    /// Returns the same as it is within a container: its root is above nobody else's files.
+    pub(super) fn inside(self, map: &IdMap) -> Self {
+        Self {
+            root_of: self.root_of.map(|_| map.from_inside()),
+            ..self
+        }
+    }
+
     /// Returns whether the mode bits of a component give some rights, as in `access(2)`.
     ///
     /// Root is above them, a container's root only where user and group are the container's,

@@ -129,7 +129,7 @@ impl Site<'_> {
             },
         });
         let Some(mount) = &self.place.mount else {
-            return self.on_the_node(&who, facts, hops);
+            return self.on_the_node(who, facts, hops);
         };
         let outside = self.on_the_host(who, hops)?;
         let share = &self.topology.shares[&mount.share];
@@ -153,13 +153,24 @@ impl Site<'_> {
     }
 
     /// Judges a folder of the node's own.
-    fn on_the_node(&self, who: &Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Step<()> {
+    fn on_the_node(&self, who: Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Step<()> {
+        let who = match &self.topology.nodes[&self.place.node].container {
+            Some(container) => {
+                let (map, _) = self.map(container)?;
+                if map.is_identity() {
+                    who
+                } else {
+                    who.inside(&map)
+                }
+            }
+            None => who,
+        };
         let at = Ground {
             node: &self.place.node,
             facts,
             path: &self.place.path,
         };
-        at.judge(who, hops)
+        at.judge(&who, hops)
     }
 
     /// Follows a writer out of its container, if it is in one.

@@ -27,11 +27,11 @@ datastore "primary" {
 }
 "#;
 
-struct Text;
+struct Text(String);
 
 impl Files for Text {
     fn read(&mut self, _: &str) -> Result<String, FilesError> {
-        Ok(TOPOLOGY.to_owned())
+        Ok(self.0.clone())
     }
 
     fn list(&mut self, _: &str) -> Result<Vec<String>, FilesError> {
@@ -40,7 +40,12 @@ impl Files for Text {
 }
 
 fn topology() -> Topology {
-    let loaded = load("topology.kdl", "/srv/lab", &mut Text);
+    topology_of(TOPOLOGY)
+}
+
+/// Reads a topology of one file that has no mistakes.
+pub(crate) fn topology_of(text: &str) -> Topology {
+    let loaded = load("topology.kdl", "/srv/lab", &mut Text(text.to_owned()));
     let complaints: Vec<_> = loaded.diagnostics.iter().map(|d| &d.message).collect();
     loaded.topology.unwrap_or_else(|| panic!("{complaints:?}"))
 }

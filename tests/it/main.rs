@@ -23,3 +23,4 @@ mod store_verbs;
 mod support;
 mod trouble;
 mod two_hosts;
+mod user_namespaces;

@@ -82,9 +82,11 @@ impl Sshd {
             lines,
             "ListenAddress {}\nPort {}\nPidFile {dir}/pid\nAuthorizedKeysFile {dir}/authorized_keys\n\
              StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nMaxStartups 100\nPrintMotd no\nSetEnv HOME={dir}\n{}",
+             KbdInteractiveAuthentication no\n{}PrintMotd no\nSetEnv HOME={dir}\n{}",
             address.ip(),
             address.port(),
+            // The first of two lines counts.
+            if options.config.contains("MaxStartups") { "" } else { "MaxStartups 100\n" },
             options.config,
             dir = dir.display(),
         ).expect("writing to a String never fails");
