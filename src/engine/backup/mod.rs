@@ -9,6 +9,7 @@ mod image;
 mod pipeline;
 mod previous;
 mod remembered;
+mod shared;
 mod stats;
 mod tree_writer;
 mod twins;

@@ -104,12 +104,23 @@ impl Pipeline {
         (pipeline, worker)
     }
 
-    /// Hands over a chunk; waits while too much is under way.
+    /// Returns a buffer whose bytes are not needed any more.
+    pub(super) fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Hands over a copy of a chunk; waits while too much is under way.
     pub(super) fn submit(&mut self, bytes: &[u8]) -> Result<Ticket, EngineError> {
         self.collect()?;
-        let mut chunk = self.spare.pop().unwrap_or_default();
+        let mut chunk = self.spare();
         empty_for(&mut chunk, bytes.len());
         chunk.extend_from_slice(bytes);
+        self.hand_over(chunk)
+    }
+
+    /// Hands over a chunk; waits while too much is under way.
+    pub(super) fn hand_over(&mut self, chunk: Vec<u8>) -> Result<Ticket, EngineError> {
+        self.collect()?;
         let ticket = Ticket(self.next);
         self.next += 1;
         if waiting(|| self.jobs.send((ticket, chunk))).is_err() {

@@ -6,18 +6,16 @@ use super::Counts;
 use super::cache::CacheWriter;
 use super::pipeline::{Piece, Pipeline, Reading, Ticket};
 use super::previous::{Previous, PreviousWalk};
+use super::shared::{OWN_CHUNKS_FROM_BYTES, Shared};
 use super::stats::Stage;
 use super::tree_writer::{Roots, TreeWriter};
 use super::twins::{Seen, Twin, Twins};
-use crate::engine::chunk::{ChunkSizes, Chunker};
 use crate::engine::env::Cancel;
 use crate::engine::error::EngineError;
 use crate::engine::files::{Entry, Found, Kind, Note, Notes, OpenFile, Scan, Scanned, Span, What};
 use crate::engine::progress::{Event, Observer};
 use crate::engine::writer::Writer;
 
-/// Files with less data share chunks with their neighbours.
-const OWN_CHUNKS_FROM_BYTES: u64 = 512 << 10;
 /// A shared chunk ends after this many files, so that few entries wait for it.
 const FILES_PER_CHUNK_MAX: usize = 8192;
 /// It ends too when so much other data was read meanwhile: what waits is not remembered yet,
@@ -69,7 +67,7 @@ pub(super) struct Walk<'a> {
     cancel: &'a Cancel,
     tree: TreeWriter<'a>,
     waiting: VecDeque<Waiting>,
-    chunker: Chunker,
+    gathered: Shared,
     /// How many bytes of small files were pushed, and how many of them were cut.
     pushed: u64,
     cut: u64,
@@ -100,7 +98,7 @@ impl<'a> Walk<'a> {
             cancel,
             tree: TreeWriter::new(writer)?,
             waiting: VecDeque::new(),
-            chunker: Chunker::new(ChunkSizes::FILES),
+            gathered: Shared::default(),
             pushed: 0,
             cut: 0,
             uncut_files: 0,
@@ -282,47 +280,36 @@ impl<'a> Walk<'a> {
     }
 
     fn read_shared(&mut self, file: &OpenFile, kind: &Kind) -> Result<ReadData, EngineError> {
-        let (len, read) = self
-            .chunker
-            .push_from(&mut file.data(kind), OWN_CHUNKS_FROM_BYTES);
+        let (len, read) = self.gathered.read(&mut file.data(kind), kind.data_bytes());
         let failure = read.err();
         let is_kept = failure
             .as_ref()
             .is_none_or(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
         let start = self.pushed;
         self.observer.event(Event::Read { bytes: len });
-        let mut twin = None;
-        if is_kept {
-            match self.twins.look_up(self.chunker.last(len)) {
-                Seen::Before(twin) => {
-                    self.chunker.take_back(len);
-                    return Ok((Data::Twin(twin), len, failure));
-                }
-                Seen::New(new) => twin = Some(new),
-                Seen::Passed => {}
-            }
-            self.pushed += len;
-            self.uncut_files += 1;
-            while let Some(chunk) = self.chunker.cut() {
-                let (len, ticket) = (chunk.len(), self.pipeline.submit(chunk)?);
-                self.note_shared(len, ticket);
-            }
-            if self.uncut_files >= FILES_PER_CHUNK_MAX {
-                self.end_shared()?;
-            }
-        } else {
-            self.chunker.take_back(len);
+        if !is_kept {
+            self.gathered.take_back(len);
         }
-        let data = if len == 0 {
-            Data::Settled
-        } else {
-            Data::Shared {
-                start,
-                end: start + len,
-                twin,
+        if !is_kept || len == 0 {
+            return Ok((Data::Settled, len, failure));
+        }
+        let hash = *blake3::hash(self.gathered.last(len)).as_bytes();
+        let twin = match self.twins.look_up(len, hash) {
+            Seen::Before(twin) => {
+                self.gathered.take_back(len);
+                return Ok((Data::Twin(twin), len, failure));
             }
+            Seen::New(twin) => Some(twin),
+            Seen::Passed => None,
         };
-        Ok((data, len, failure))
+        self.pushed += len;
+        self.uncut_files += 1;
+        let ends = self.gathered.ends_behind(len, &hash);
+        if ends || self.uncut_files >= FILES_PER_CHUNK_MAX {
+            self.end_shared()?;
+        }
+        let end = start + len;
+        Ok((Data::Shared { start, end, twin }, len, failure))
     }
 
     fn note_shared(&mut self, len: usize, ticket: Ticket) {
@@ -337,8 +324,8 @@ impl<'a> Walk<'a> {
     }
 
     fn end_shared(&mut self) -> Result<(), EngineError> {
-        while let Some(chunk) = self.chunker.finish() {
-            let (len, ticket) = (chunk.len(), self.pipeline.submit(chunk)?);
+        if let Some(chunk) = self.gathered.take(self.pipeline.spare()) {
+            let (len, ticket) = (chunk.len(), self.pipeline.hand_over(chunk)?);
             self.note_shared(len, ticket);
         }
         (self.uncut_files, self.own_since) = (0, 0);
