@@ -8,11 +8,9 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::cli::args::Reach;
-use crate::cli::commands::observe::read as read_facts;
 use crate::cli::exit::Failure;
 use crate::cli::load::load;
 use crate::cli::render::text::Style;
-use crate::model::facts::{FACTS_FORMAT, Facts};
 use crate::model::{Observed, Timestamp, Topology};
 use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
@@ -123,34 +121,6 @@ impl Context {
         };
         let observed = again.observe()?;
         Ok((now(), observed))
-    }
-
-    /// Loads a topology and returns it with facts about its nodes: from a file, or seen now.
-    pub fn facts(
-        &self,
-        path: &Path,
-        reach: &Reach,
-        file: Option<&Path>,
-    ) -> Result<(Topology, Facts), Failure> {
-        let topology = load(self, path)?;
-        let facts = if let Some(file) = file {
-            let facts = read_facts(file, &topology.id)?;
-            self.warn(&format!(
-                "this is the state of {}, from {}; no node was reached",
-                facts.at,
-                file.display()
-            ));
-            facts
-        } else {
-            let (at, observed) = self.observe(topology.clone(), reach)?;
-            Facts {
-                format: FACTS_FORMAT,
-                topology: topology.id.clone(),
-                at,
-                observed,
-            }
-        };
-        Ok((topology, facts))
     }
 
     /// Looks again at the nodes of a saved plan.

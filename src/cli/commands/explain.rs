@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::cli::args::Explain;
+use crate::cli::commands::observe;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render::access::render_access;
@@ -31,8 +32,7 @@ pub fn run(context: &Context, args: &Explain) -> Outcome {
 /// Looks, and draws who a datastore's writers are at each hop; exits with 3 if a node on the
 /// way was not reached.
 fn access(context: &Context, args: &Explain, datastore: &str) -> Outcome {
-    let (topology, facts) =
-        context.facts(&args.place.topology, &args.reach, args.facts.as_deref())?;
+    let (topology, facts) = observe::facts(context, &args.nodes, args.facts.as_deref())?;
     let chains = chain::chains(&topology, &facts.observed, datastore);
     if chains.is_empty() {
         let known = topology.datastores.keys();

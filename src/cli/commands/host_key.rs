@@ -9,7 +9,7 @@ use crate::run::fleet;
 
 /// Asks the node and prints; nothing is trusted or written.
 pub fn run(context: &Context, args: &HostKey) -> Outcome {
-    let topology = load(context, &args.place.topology)?;
+    let topology = load(context, &args.nodes.place.topology)?;
     let failed = |error| Failure::new(format!("failed to {error}")).exit(Exit::Incomplete);
     let ssh = match topology
         .nodes
@@ -25,8 +25,8 @@ pub fn run(context: &Context, args: &HostKey) -> Outcome {
         }
         None => return Err(Failure::unknown("node", &args.node, topology.nodes.keys())),
     };
-    let target =
-        fleet::ssh_target(&topology, &args.node, ssh, &connect(&args.reach)).map_err(failed)?;
+    let target = fleet::ssh_target(&topology, &args.node, ssh, &connect(&args.nodes.reach))
+        .map_err(failed)?;
     let offered = crate::transport::host_key(&target).map_err(failed)?;
     for key in &offered {
         context.print(&format!(

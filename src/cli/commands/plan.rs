@@ -1,7 +1,9 @@
 //! `bkpctl plan`: read the live state and show what would change, and why.
 
 use crate::cli::args;
+use crate::cli::commands::observe;
 use crate::cli::context::Context;
+use crate::cli::documents;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render;
 use crate::plan::Plan;
@@ -12,7 +14,7 @@ pub mod save_load;
 pub fn run(context: &Context, args: &args::Plan) -> Outcome {
     let plan = &make(context, args)?;
     if let Some(file) = &args.out {
-        save_load::write(file, plan)?;
+        documents::write(file, plan)?;
     }
     if args.json {
         context.print_json(plan)?;
@@ -28,10 +30,11 @@ pub fn run(context: &Context, args: &args::Plan) -> Outcome {
 /// Plans from what is there now, or from what was seen before.
 fn make(context: &Context, args: &args::Plan) -> Result<Plan, Failure> {
     if args.facts.is_none() {
-        return Ok(context.look(&args.place.topology, &args.reach)?.plan);
+        return Ok(context
+            .look(&args.nodes.place.topology, &args.nodes.reach)?
+            .plan);
     }
-    let (topology, facts) =
-        context.facts(&args.place.topology, &args.reach, args.facts.as_deref())?;
+    let (topology, facts) = observe::facts(context, &args.nodes, args.facts.as_deref())?;
     Ok(crate::plan::plan(&topology, &facts.observed, facts.at))
 }
 

@@ -116,7 +116,7 @@ enum Piece<'a> {
 
 /// Runs the job's pieces one after the other; one that fails does not stop the others.
 pub fn run(context: &Context, args: &Run) -> Outcome {
-    let look = context.look(&args.place.topology, &args.reach)?;
+    let look = context.look(&args.nodes.place.topology, &args.nodes.reach)?;
     let topology = look.fleet.topology.clone();
     let job = find(&topology, &args.job)?;
     let pieces = pieces(&topology, job)?;

@@ -45,7 +45,7 @@ pub struct Unread {
 
 /// Lists; exits with 3 if a datastore could not be read, with 1 if a snapshot is damaged.
 pub fn run(context: &Context, args: &args::Snapshots) -> Outcome {
-    let looked = context.look(&args.place.topology, &args.reach)?;
+    let looked = context.look(&args.nodes.place.topology, &args.nodes.reach)?;
     let topology = &looked.plan.topology;
     if let Some(name) = args
         .from

@@ -20,7 +20,7 @@ pub struct Status {
 
 /// Looks and shows; exits with 3 if a node was not reached.
 pub fn run(context: &Context, args: &Look) -> Outcome {
-    let look = context.look(&args.place.topology, &args.reach)?;
+    let look = context.look(&args.nodes.place.topology, &args.nodes.reach)?;
     let plan = &look.plan;
     if args.json {
         let unreachable = plan.nodes.iter().filter(|n| n.unreachable.is_some());
