@@ -6,6 +6,8 @@
 
 use std::io::{self, Read};
 
+use crate::engine::chunk::ChunkSizes;
+
 /// Files with less data share chunks with their neighbours.
 pub(super) const OWN_CHUNKS_FROM_BYTES: u64 = 512 << 10;
 /// No chunk ends before it has so much.
@@ -13,7 +15,7 @@ const MIN: usize = 512 << 10;
 /// From there on one ends after so much, on average.
 const MORE: u64 = 512 << 10;
 /// The next file might be too much for the largest chunk of the format.
-const MAX: usize = (4 << 20) - OWN_CHUNKS_FROM_BYTES as usize;
+const MAX: usize = ChunkSizes::FILES.max - OWN_CHUNKS_FROM_BYTES as usize;
 /// What most chunks have room in.
 const ROOM: usize = 3 << 19;
 
@@ -76,7 +78,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::chunk::ChunkSizes;
 
     fn data(seed: u64) -> Vec<u8> {
         let mut hasher = blake3::Hasher::new();
@@ -133,9 +134,12 @@ mod tests {
             for len in lens {
                 let bytes = vec![hash; len];
                 shared.read(&mut &bytes[..], len as u64).1.expect("memory is readable");
-                if shared.ends_behind(len as u64, &[0xff; 32]) {
-                    let chunk = shared.take(Vec::new()).expect("there is data");
-                    prop_assert!(chunk.len() <= ChunkSizes::FILES.max);
+                // Never chosen, so that nothing but its size ends a chunk.
+                let ends = shared.ends_behind(len as u64, &[0xff; 32]);
+                prop_assert!(shared.bytes.len() <= ChunkSizes::FILES.max);
+                prop_assert_eq!(ends, shared.bytes.len() > MAX);
+                if ends {
+                    drop(shared.take(Vec::new()));
                 }
             }
         }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use crate::observe::records::Records;
 
 pub(super) const COMMAND: &str = r#"
-a=$(ip -o addr show 2>/dev/null) || a=$(hostname -I 2>/dev/null)
+a=$(ip -o addr show 2>/dev/null | head -c 262144)
+[ -n "$a" ] || a=$(hostname -I 2>/dev/null | head -c 262144)
 out addresses "$a"
 "#;
 

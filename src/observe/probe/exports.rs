@@ -5,9 +5,10 @@ use crate::model::Export;
 use crate::model::observed::NfsFacts;
 use crate::observe::records::{Records, text};
 
-/// `exportfs` is not in every login's path, and its table can be read where it is missing.
+/// The table is read where it usually is: `exportfs` says the same, and may wait for names.
 pub(super) const COMMAND: &str = r#"
-x=$(exportfs -v 2>/dev/null) || x=$(head -c 1048576 /var/lib/nfs/etab 2>/dev/null)
+x=$(head -c 1048576 /var/lib/nfs/etab 2>/dev/null)
+[ -n "$x" ] || x=$(exportfs -v 2>/dev/null | head -c 1048576)
 if [ -n "$x" ] || [ -e /proc/fs/nfsd/threads ]; then
     out nfs.exports "$x"
     out nfs.groups "$(nfsconf --get mountd manage-gids 2>/dev/null)"
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_table_is_read_where_there_is_no_program() {
+    fn the_table_in_its_file_is_read_too() {
         // Recorded: /var/lib/nfs/etab of the same server, shortened.
         let etab = "/srv/nrs\t127.0.0.1(rw,sync,no_root_squash,no_all_squash,no_subtree_check,anonuid=65534,anongid=65534,sec=sys,rw)\n";
         let exports = exports(etab.as_bytes());

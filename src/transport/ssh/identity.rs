@@ -60,6 +60,17 @@ struct Attempt<'a> {
     gone: bool,
 }
 
+/// What became of a key file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It let us in.
+    Accepted,
+    /// The server, or libssh2, did not take it.
+    Refused,
+    /// The passphrase did not open it, so that the server was not asked.
+    Unread,
+}
+
 impl Attempt<'_> {
     fn run(&mut self, config: &Config, own_file: Option<&Path>) -> bool {
         if own_file.is_some_and(|file| self.file(file, true)) {
@@ -102,7 +113,7 @@ impl Attempt<'_> {
         if is_locked(&text) {
             return self.locked_file(file);
         }
-        self.open_file(file, None)
+        self.open_file(file, None) == Answer::Accepted
     }
 
     /// Tries a key file that wants a passphrase, which somebody may know.
@@ -115,14 +126,11 @@ impl Attempt<'_> {
             else {
                 break;
             };
-            let before = self.tried.len();
-            if self.open_file(file, Some(&passphrase)) {
-                return true;
-            }
-            // A server's refusal says nothing about the passphrase.
-            let unread = |tried: &String| tried.contains(UNREAD);
-            if self.gone || !self.tried[before..].iter().all(unread) {
-                return false;
+            match self.open_file(file, Some(&passphrase)) {
+                Answer::Accepted => return true,
+                // That says nothing about the passphrase.
+                Answer::Refused => return false,
+                Answer::Unread => {}
             }
             wrong = Some(passphrase);
         }
@@ -133,25 +141,30 @@ impl Attempt<'_> {
         false
     }
 
-    fn open_file(&mut self, file: &Path, passphrase: Option<&str>) -> bool {
+    fn open_file(&mut self, file: &Path, passphrase: Option<&str>) -> Answer {
         let certificate = beside(file, "-cert.pub");
-        if certificate.is_file() && self.try_file(file, Some(&certificate), passphrase) {
-            return true;
+        if certificate.is_file()
+            && self.try_file(file, Some(&certificate), passphrase) == Answer::Accepted
+        {
+            return Answer::Accepted;
         }
         self.try_file(file, None, passphrase)
     }
 
-    fn try_file(&mut self, file: &Path, public: Option<&Path>, passphrase: Option<&str>) -> bool {
+    fn try_file(&mut self, file: &Path, public: Option<&Path>, passphrase: Option<&str>) -> Answer {
         let result = self
             .session
             .userauth_pubkey_file(self.user, public, file, passphrase);
         let name = public.unwrap_or(file).display().to_string();
-        let unread = result.as_ref().is_err_and(is_unread);
-        let accepted = self.accepted(&name, result);
-        if let (true, Some(last)) = (unread && passphrase.is_some(), self.tried.last_mut()) {
-            *last = format!("{name}: {UNREAD}");
+        if passphrase.is_some() && result.as_ref().is_err_and(is_unread) {
+            self.tried
+                .push(format!("{name}: the passphrase does not open it"));
+            Answer::Unread
+        } else if self.accepted(&name, result) {
+            Answer::Accepted
+        } else {
+            Answer::Refused
         }
-        accepted
     }
 
     fn agent(&mut self, socket: &Path, only: Option<&[Vec<u8>]>) -> bool {
@@ -203,9 +216,6 @@ impl Attempt<'_> {
         self.session.authenticated()
     }
 }
-
-/// What is said of a key that a passphrase does not open.
-const UNREAD: &str = "the passphrase does not open it";
 
 /// Tells whether libssh2 could not read a key file, before it asked the server.
 fn is_unread(error: &ssh2::Error) -> bool {

@@ -226,7 +226,7 @@ fn handshake_error(name: &str, error: &ssh2::Error) -> TransportError {
 
 fn connect(route: &Route, until: Instant) -> Result<Socket, TransportError> {
     match &route.way {
-        Way::Direct => connect_directly(route, until).map(Socket::tcp),
+        Way::Direct => connect_directly(route, until).map(Socket::new),
         Way::Program(argv) => Socket::program(argv).map_err(|error| {
             let program = argv[0].to_string_lossy();
             TransportError::io(&route.name, &format!("start {program}"), error)

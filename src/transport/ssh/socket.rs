@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read as _};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -27,16 +26,8 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Wraps a connection to the machine itself.
-    pub(super) fn tcp(stream: TcpStream) -> Self {
-        Self {
-            fd: stream.into(),
-            proxy: None,
-        }
-    }
-
-    /// Wraps one end of a pair whose other end a thread of ours holds.
-    pub(super) fn pair(stream: UnixStream) -> Self {
+    /// Wraps a connection to the machine, or one end of a pair whose other end is a thread's.
+    pub(super) fn new(stream: impl Into<OwnedFd>) -> Self {
         Self {
             fd: stream.into(),
             proxy: None,

@@ -68,7 +68,7 @@ pub(super) fn connect(
         // Both ends see the end of the connection, whatever it was.
         .spawn(move || drop(relay.run()))
         .map_err(|error| TransportError::io(&name, "start a thread", error))?;
-    Ok(Socket::pair(theirs))
+    Ok(Socket::new(theirs))
 }
 
 struct Relay {
