@@ -290,7 +290,7 @@ pub enum Key {
         /// The key file to make
         key_file: PathBuf,
     },
-    /// Confirm that the recovery sheet was kept, by typing a word of it
+    /// Confirm that the recovery sheet was kept, by typing its code
     Confirm {
         /// The key's name
         name: String,

@@ -9,6 +9,7 @@ mod one_machine;
 mod plan_cases;
 mod plan_laws;
 mod reader;
+mod reading_key;
 mod schemas;
 mod sources;
 mod ssh_threads;
