@@ -190,7 +190,7 @@ pub fn connect(reach: &Reach) -> Connect {
 }
 
 /// Tells whether somebody is there to answer; in CI and in pipes nobody is.
-fn asks() -> bool {
+pub fn asks() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 

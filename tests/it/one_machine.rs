@@ -71,6 +71,25 @@ fn without_a_terminal_and_without_a_flag_nothing_is_changed() {
 }
 
 #[test]
+fn on_a_terminal_the_plan_is_shown_and_only_a_yes_carries_it_out() {
+    let sandbox = sandbox();
+    for answer in ["no\n", "\n", "y\n"] {
+        sandbox
+            .on_terminal(&["apply"], answer)
+            .exits(1)
+            .says("first copy")
+            .says("Type yes to apply:")
+            .says("nothing was changed");
+        assert!(!sandbox.join("first").exists());
+        assert!(!sandbox.join("demo.key").exists());
+    }
+    sandbox
+        .on_terminal(&["apply"], "yes\n")
+        .exits(0)
+        .says("1 source is protected");
+}
+
+#[test]
 fn equal_states_give_plans_with_equal_digests() {
     let sandbox = sandbox();
     let digest = || {

@@ -1,12 +1,12 @@
 //! `bkpctl apply`: carry the changes out.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 
 use crate::apply::outcome::Outcome as Applied;
 use crate::cli::args::Apply;
 use crate::cli::commands::plan::{save_load, unmet_gates};
-use crate::cli::context::{Context, Look};
+use crate::cli::context::{Context, Look, asks};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, labels};
 use crate::cli::render;
@@ -58,10 +58,6 @@ pub fn run(context: &Context, args: &Apply) -> Outcome {
         confirm("Type yes to apply: ", "yes")?;
     }
     carry_out(context, look)
-}
-
-fn asks() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 fn confirm(question: &str, expected: &str) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! A folder of its own with a topology in it, and the real binary run there.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -78,6 +79,30 @@ impl Sandbox {
             .arg(env!("CARGO_BIN_EXE_bkpctl"))
             .args(arguments);
         Ran::of(&self.enclose(command).output().expect("a shell runs"))
+    }
+
+    /// Runs the binary on a terminal of its own, where somebody types these lines.
+    ///
+    /// What it prints on the terminal is all on standard output.
+    pub(crate) fn on_terminal(&self, arguments: &[&str], typed: &str) -> Ran {
+        let line = [&[env!("CARGO_BIN_EXE_bkpctl")], arguments]
+            .concat()
+            .join(" ");
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]);
+        let mut child = self
+            .enclose(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("script(1) is part of Debian's essential bsdutils");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(typed.as_bytes()).expect("it reads");
+        // A terminal whose keyboard is gone would hang the program up.
+        let output = child.wait_with_output().expect("it ends");
+        drop(stdin);
+        Ran::of(&output)
     }
 
     /// Starts the binary and returns at once.
