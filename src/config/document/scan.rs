@@ -140,7 +140,8 @@ impl Scanner<'_> {
                 Some('}') => {
                     self.cursor.bump();
                     let span = self.cursor.span(start);
-                    self.broken.push(span);
+                    // It ended the node in front of it, and what follows is the next one.
+                    self.mends.push((start, b'\n'));
                     self.cursor.mistake(
                         Mistake::new(Code::Syntax, span, "this } closes nothing")
                             .label("no block is open here"),
@@ -234,7 +235,7 @@ impl Scanner<'_> {
                     blocks += 1;
                     after_block = true;
                 }
-                Some(_) if self.cursor.eat("/-") => {
+                Some(_) if separated && self.cursor.eat("/-") => {
                     self.cursor.skip_lines()?;
                     if self.cursor.peek() == Some('{') {
                         self.children()?;
