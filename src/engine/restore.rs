@@ -13,6 +13,7 @@
 mod chunks;
 mod device;
 mod fill;
+mod flush;
 mod large;
 mod patch;
 mod sweep;
@@ -37,6 +38,7 @@ pub use self::device::restore_over;
 
 use self::chunks::Source;
 use self::fill::Job;
+use self::flush::flush_along;
 use self::walk::{Links, Walk};
 
 /// How many failed files a report names.
@@ -133,11 +135,15 @@ pub fn restore(
     report.failed_total = failed.paths.len() as u64;
     (report.notes, report.unchanged) = target.finish();
     // A disk that fails late must not make a restore look good.
-    target.sync().map_err(|source| EngineError::Io {
+    target.sync().map_err(not_on_disk)?;
+    Ok(report)
+}
+
+fn not_on_disk(source: std::io::Error) -> EngineError {
+    EngineError::Io {
         doing: "write the restored files to the disk",
         source,
-    })?;
-    Ok(report)
+    }
 }
 
 #[derive(Default)]
@@ -173,6 +179,13 @@ impl Restore<'_> {
             }
             // Kept, it would let the sender wait for threads that are gone.
             drop(waiting);
+            let (working, ended) = bounded(0);
+            scope.spawn(move || {
+                let written = || self.source.written();
+                if let Err(source) = flush_along(&ended, written, || self.target.sync()) {
+                    self.give_up(not_on_disk(source));
+                }
+            });
             let walked = walk.run(&jobs);
             if walked.is_err() {
                 self.stop.store(true, Ordering::Relaxed);
@@ -183,6 +196,7 @@ impl Restore<'_> {
                     self.give_up(EngineError::Panicked);
                 }
             }
+            drop(working);
             walked
         });
         let stopped = lock(&self.fatal).take();

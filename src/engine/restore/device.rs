@@ -1,7 +1,7 @@
 //! Writes one file of a snapshot over a block device or an existing file, where they differ.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::chunks::Source;
+use super::flush::flush_along;
 use super::large::Patch;
 use super::patch::holes;
 use super::{RestoreReport, THREADS_MAX};
@@ -56,12 +57,9 @@ pub fn restore_over(
         fatal: Mutex::default(),
         has_changed: AtomicBool::new(false),
     };
-    let done = over.run(entry).and_then(|()| {
-        file.sync_all().map_err(|source| EngineError::Io {
-            doing: "write the device's data to the disk",
-            source,
-        })
-    });
+    let done = over
+        .run(entry)
+        .and_then(|()| file.sync_all().map_err(not_on_disk));
     if let Err(error) = done {
         if !over.has_changed.load(Ordering::Relaxed) {
             return Err(error);
@@ -80,6 +78,13 @@ pub fn restore_over(
         bytes: over.source.written(),
         ..RestoreReport::default()
     })
+}
+
+fn not_on_disk(source: io::Error) -> EngineError {
+    EngineError::Io {
+        doing: "write the device's data to the disk",
+        source,
+    }
 }
 
 fn check(entry: &Entry) -> Result<(), EngineError> {
@@ -181,6 +186,13 @@ impl Over<'_> {
                 workers.push(scope.spawn(move || self.work(&waiting)));
             }
             drop(waiting);
+            let (working, ended) = bounded(0);
+            scope.spawn(move || {
+                let written = || self.source.written();
+                if let Err(source) = flush_along(&ended, written, || self.file.sync_data()) {
+                    self.give_up(not_on_disk(source));
+                }
+            });
             if let Err(error) = self.send_all(entry, &jobs) {
                 self.give_up(error);
             }
@@ -190,6 +202,7 @@ impl Over<'_> {
                     self.give_up(EngineError::Panicked);
                 }
             }
+            drop(working);
         });
         match lock(&self.fatal).take() {
             Some(error) => Err(error),
