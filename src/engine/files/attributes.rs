@@ -30,14 +30,40 @@ pub(super) enum Handle<'a> {
     Held(BorrowedFd<'a>),
 }
 
+/// Says what of its metadata something has since it was created.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given {
+    pub(super) owner: bool,
+    mode: bool,
+}
+
+impl Given {
+    pub(super) fn of(made: &Stat, meta: &Meta) -> Self {
+        Self {
+            owner: (made.st_uid, made.st_gid) == (meta.uid, meta.gid),
+            mode: made.st_mode & MODE_MASK == meta.mode,
+        }
+    }
+}
+
 /// Takes what could not be set, and why.
 pub(super) type Failures = Vec<(What, Errno)>;
 
 /// Applies everything `meta` has; `is_link` leaves out the mode, which links do not have.
-pub(super) fn apply(handle: Handle<'_>, meta: &Meta, is_link: bool, clean: bool) -> Failures {
+///
+/// What is `given` is not set again.
+pub(super) fn apply(
+    handle: Handle<'_>,
+    given: Given,
+    meta: &Meta,
+    is_link: bool,
+    clean: bool,
+) -> Failures {
     let mut failures = Failures::new();
     let mut mode = meta.mode;
-    if let Err(errno) = set_owner(handle, meta) {
+    if !given.owner
+        && let Err(errno) = set_owner(handle, meta)
+    {
         failures.push((What::OwnerNotSet, errno));
         // The rights of one owner must not be given to another.
         if mode & SET_ID_BITS != 0 && !is_link {
@@ -53,7 +79,12 @@ pub(super) fn apply(handle: Handle<'_>, meta: &Meta, is_link: bool, clean: bool)
             failures.push((What::XattrNotSet(xattr.name.clone()), errno));
         }
     }
-    if !is_link && let Err(errno) = set_mode(handle, mode) {
+    // A change of owner and an ACL change the mode, too.
+    let has_mode = given.owner && given.mode && meta.xattrs.is_empty() && !clean;
+    if !is_link
+        && !has_mode
+        && let Err(errno) = set_mode(handle, mode)
+    {
         failures.push((What::ModeNotSet, errno));
     }
     if let Err(errno) = set_times(handle, meta.mtime) {

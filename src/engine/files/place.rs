@@ -30,7 +30,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::attributes::{self, Handle};
+use super::attributes::{self, Given, Handle};
 use super::beneath::Guard;
 use super::entry::{Entry, EntryError, Kind, Meta};
 use super::listing::Listing;
@@ -121,6 +121,8 @@ pub struct Target {
     device: u64,
     guard: Guard,
     existing: Existing,
+    /// Whom new files belong to, as a rule.
+    creator: (u32, u32),
     /// Whether some directory makes new files inherit an ACL.
     passes_acl_on: AtomicBool,
     dirs: Mutex<Vec<PlacedDir>>,
@@ -191,6 +193,10 @@ impl Target {
             device,
             guard,
             existing,
+            creator: (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
             passes_acl_on,
             dirs: Mutex::default(),
             taken: Mutex::default(),
@@ -274,7 +280,7 @@ impl Target {
             Err(_) => Handle::Held(held.as_fd()),
         };
         if dir.is_new {
-            self.apply(handle, &dir.path, &dir.meta, false);
+            self.apply(handle, Given::default(), &dir.path, &dir.meta, false);
         } else {
             match rustix::fs::fstat(held) {
                 Ok(stat) => self.mend(handle, &stat, &dir.path, &dir.meta, false),
@@ -379,9 +385,16 @@ impl Target {
         made.map_err(|errno| creation_failure(path, errno))?;
         // Someone may put another file in its place, which must not get this one's owner.
         let held = hold(entry, parent)?.filter(|(_, stat)| metadata::links(stat) == 1);
-        let (held, _) = held.ok_or_else(|| PlaceError::InTheWay(path.clone()))?;
+        let (held, stat) = held.ok_or_else(|| PlaceError::InTheWay(path.clone()))?;
+        let given = Given::of(&stat, &entry.meta);
         let is_link = matches!(entry.kind, Kind::Symlink { .. });
-        self.apply(Handle::Held(held.as_fd()), path, &entry.meta, is_link);
+        self.apply(
+            Handle::Held(held.as_fd()),
+            given,
+            path,
+            &entry.meta,
+            is_link,
+        );
         Ok(Placed::Done)
     }
 
@@ -455,9 +468,9 @@ impl Target {
         Ok(dir)
     }
 
-    fn apply(&self, handle: Handle<'_>, path: &RelPath, meta: &Meta, is_link: bool) {
+    fn apply(&self, handle: Handle<'_>, given: Given, path: &RelPath, meta: &Meta, is_link: bool) {
         let clean = self.passes_acl_on.load(Ordering::Relaxed);
-        for (what, errno) in attributes::apply(handle, meta, is_link, clean) {
+        for (what, errno) in attributes::apply(handle, given, meta, is_link, clean) {
             self.note(path, what, errno);
         }
     }

@@ -6,15 +6,17 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{FILE_MODE, Parents, PlaceError, Target, check, creation_failure, failure};
-use crate::engine::files::attributes::Handle;
+use crate::engine::files::attributes::{Given, Handle};
 use crate::engine::files::entry::{Entry, Extent, Kind, Meta};
 use crate::engine::files::metadata;
 use crate::engine::files::path::RelPath;
 
+/// The rights of owner, group and others.
+const RIGHTS: u32 = 0o777;
 /// How often another temporary name is tried.
 const TEMPS_MAX: usize = 1000;
 
@@ -27,6 +29,7 @@ pub struct PlacedFile {
     size: u64,
     meta: Meta,
     origin: Origin,
+    given: Given,
 }
 
 /// Says under which name a file is filled.
@@ -58,11 +61,18 @@ impl Target {
         parent: &Arc<OwnedFd>,
     ) -> Result<PlacedFile, PlaceError> {
         let path = &entry.path;
-        let (fd, origin) = match create_new(parent, path.name()) {
+        let mode = self.mode_to_create(&entry.meta);
+        let (fd, origin) = match create_new(parent, path.name(), mode) {
             Ok(fd) => (fd, Origin::New),
-            Err(Errno::EXIST) if self.has_contents() => self.create_over(path, parent)?,
+            Err(Errno::EXIST) if self.has_contents() => self.create_over(path, mode, parent)?,
             Err(errno) => return Err(creation_failure(path, errno)),
         };
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| failure(path, "examined", errno))?;
+        let given = Given::of(&stat, &entry.meta);
+        if mode != FILE_MODE && !given.owner {
+            // The directory or the file system chose another group: that one gets no look.
+            rustix::fs::fchmod(&fd, FILE_MODE).map_err(|errno| failure(path, "closed", errno))?;
+        }
         let size = entry.kind.size();
         if ends_with_hole(&entry.kind) {
             rustix::fs::ftruncate(&fd, size).map_err(|errno| failure(path, "extended", errno))?;
@@ -74,25 +84,42 @@ impl Target {
             size,
             meta: entry.meta.clone(),
             origin,
+            given,
         })
+    }
+
+    /// Returns the mode to create a file with.
+    ///
+    /// It is the file's own, which saves setting it, if nobody can do more with the file that
+    /// way than when it is whole: it belongs to its owner from the beginning, and no ACL is
+    /// yet to come or to go.
+    fn mode_to_create(&self, meta: &Meta) -> Mode {
+        let is_own = (meta.uid, meta.gid) == self.creator;
+        let is_plain = meta.xattrs.is_empty() && !self.passes_acl_on.load(Ordering::Relaxed);
+        if is_own && is_plain {
+            Mode::from_raw_mode(meta.mode & RIGHTS)
+        } else {
+            FILE_MODE
+        }
     }
 
     /// Creates a file that will replace what has its name.
     fn create_over(
         &self,
         path: &RelPath,
+        mode: Mode,
         parent: &Arc<OwnedFd>,
     ) -> Result<(OwnedFd, Origin), PlaceError> {
         let stat = rustix::fs::statat(parent, path.name(), AtFlags::SYMLINK_NOFOLLOW);
         if stat.is_ok_and(|stat| metadata::file_type(&stat) == FileType::Directory) {
             self.clear_the_way(path, parent.as_fd())?;
-            let made = create_new(parent, path.name());
+            let made = create_new(parent, path.name(), mode);
             let fd = made.map_err(|errno| creation_failure(path, errno))?;
             return Ok((fd, Origin::New));
         }
         for _ in 0..TEMPS_MAX {
             let name = self.temporary_name();
-            match create_new(parent, &name) {
+            match create_new(parent, &name, mode) {
                 Ok(fd) => return Ok((fd, Origin::Beside(name))),
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(failure(path, "replaced", errno)),
@@ -116,7 +143,7 @@ impl Target {
                 .map_err(|errno| failure(&placed.path, "examined", errno))?;
             self.mend(handle, &stat, &placed.path, &placed.meta, false);
         } else {
-            self.apply(handle, &placed.path, &placed.meta, false);
+            self.apply(handle, placed.given, &placed.path, &placed.meta, false);
         }
         if let Origin::Beside(name) = &placed.origin {
             let (parent, own) = (&placed.parent, placed.path.name());
@@ -152,6 +179,7 @@ impl PlacedFile {
             size: entry.kind.size(),
             meta: entry.meta.clone(),
             origin: Origin::InPlace,
+            given: Given::default(),
         }
     }
 
@@ -187,9 +215,9 @@ impl PlacedFile {
     }
 }
 
-fn create_new(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+fn create_new(parent: &OwnedFd, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, FILE_MODE)
+    rustix::fs::openat(parent, name, flags, mode)
 }
 
 /// Tells whether the file is longer than its data, so that writing it all leaves it too short.

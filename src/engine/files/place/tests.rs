@@ -12,7 +12,7 @@ use crate::engine::files::support::{
     Seen, assert_round_trip, assert_same, blocks, is_root, make_every_kind, path, place_all,
     set_mode, set_xattr, skipped, temporary, walk_one,
 };
-use crate::engine::files::{Time, Xattr};
+use crate::engine::files::{Extent, Time, Xattr};
 
 fn target_with(dir: &Path, guard: Guard, existing: Existing) -> Target {
     let root = fs::File::open(dir).expect("it can be opened");
@@ -93,6 +93,53 @@ fn rights_and_labels_survive_the_change_of_owner() {
     assert_round_trip(dir.path());
     let labels = &walk_one(&file)[0].entry.meta.xattrs;
     assert_eq!(labels[0].value, capability);
+}
+
+#[test]
+fn while_it_is_filled_a_file_gives_nobody_more_than_when_it_is_whole() {
+    if !is_root() {
+        return;
+    }
+    let label = Xattr {
+        name: b"user.label".to_vec(),
+        value: b"x".to_vec(),
+    };
+    // The group of a set-group directory, the file's owner, mode and labels, the mode meanwhile.
+    type Case = (Option<u32>, u32, u32, Vec<Xattr>, u32);
+    let cases: [Case; 8] = [
+        (None, 0, 0o644, vec![], 0o644),
+        (None, 0, 0o400, vec![], 0o400),
+        (None, 0, 0o666, vec![], 0o666),
+        (None, 0, 0o4755, vec![], 0o755),
+        (None, 1000, 0o644, vec![], 0o600),
+        (None, 0, 0o644, vec![label], 0o600),
+        (Some(1000), 0, 0o664, vec![], 0o600),
+        (Some(0), 0, 0o644, vec![], 0o644),
+    ];
+    for (group, owner, mode, xattrs, meanwhile) in cases {
+        let dir = temporary();
+        if let Some(group) = group {
+            std::os::unix::fs::chown(dir.path(), None, Some(group)).expect("owned");
+            set_mode(dir.path(), 0o2755);
+        }
+        let extents = vec![Extent { offset: 0, len: 1 }];
+        let mut wanted = entry("a", Kind::File { size: 1, extents });
+        wanted.meta.mode = mode;
+        (wanted.meta.uid, wanted.meta.gid) = (owner, owner);
+        wanted.meta.xattrs = xattrs;
+        let target = Target::open(dir.path(), Existing::Refuse).expect("opened");
+        let placed = target.place_file(&mut Parents::default(), &wanted);
+        let placed = placed.expect("placed");
+        let live = || walk_one(&dir.path().join("a"))[0].entry.meta.clone();
+        // What is set for this process may take more away.
+        assert_eq!(live().mode & !meanwhile, 0, "{mode:o}");
+        placed.write_at(b"x", 0).expect("written");
+        target.finish_file(&placed).expect("finished");
+        let (live, wanted) = (live(), wanted.meta);
+        assert_eq!(live.mode, wanted.mode, "{mode:o}");
+        assert_eq!((live.uid, live.gid), (wanted.uid, wanted.gid));
+        assert_eq!((live.mtime, live.xattrs), (wanted.mtime, wanted.xattrs));
+    }
 }
 
 #[test]
