@@ -97,6 +97,8 @@ fn rights_and_labels_survive_the_change_of_owner() {
 
 #[test]
 fn while_it_is_filled_a_file_gives_nobody_more_than_when_it_is_whole() {
+    // The group of a set-group directory, the file's owner, mode and labels, the mode meanwhile.
+    type Case = (Option<u32>, u32, u32, Vec<Xattr>, u32);
     if !is_root() {
         return;
     }
@@ -104,8 +106,6 @@ fn while_it_is_filled_a_file_gives_nobody_more_than_when_it_is_whole() {
         name: b"user.label".to_vec(),
         value: b"x".to_vec(),
     };
-    // The group of a set-group directory, the file's owner, mode and labels, the mode meanwhile.
-    type Case = (Option<u32>, u32, u32, Vec<Xattr>, u32);
     let cases: [Case; 8] = [
         (None, 0, 0o644, vec![], 0o644),
         (None, 0, 0o400, vec![], 0o400),
