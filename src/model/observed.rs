@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::export::Export;
 use super::idmap::IdMap;
+use super::lvm::LvmFacts;
 use super::markers::{Managed, Proof, Registry, RepositoryMarker};
 use super::name::Name;
+use super::pve::PveFacts;
 use super::size::ByteSize;
 use super::snapshot::SnapshotHead;
 use super::time::Timestamp;
@@ -133,6 +135,12 @@ pub struct NodeFacts {
     /// Containers on it that were asked for and are there, by number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub containers: BTreeMap<u32, ContainerFacts>,
+    /// Its LVM, if it has one that we may look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lvm: Option<LvmFacts>,
+    /// Its inventory, if it is a Proxmox VE node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pve: Option<PveFacts>,
 }
 
 /// What was seen of an NFS server.

@@ -245,6 +245,30 @@ pub const CODES: &[Code] = &[
         "Remove small files. ext4 decides on its inodes when it is made; XFS, Btrfs and ZFS make them as needed.",
     ),
     code(
+        "BK220",
+        "a thin pool is full or nearly so",
+        "Volumes of a thin pool are promised more than the pool has. When it is full, every write that needs a new block fails, for all guests in it at once: after a minute, or at once where it says so. Blocks that were written before can still be written.",
+        "Delete what is not needed and trim the guests, or extend the pool. activation/thin_pool_autoextend_threshold below 100 in lvm.conf extends it by itself while its group has room.",
+    ),
+    code(
+        "BK221",
+        "a thin pool is promised to more than it can hold",
+        "The sizes of its volumes add up to more than the pool can become. That works until the guests have written that much.",
+        "Watch it, extend the pool, or let LVM extend it (activation/thin_pool_autoextend_threshold).",
+    ),
+    code(
+        "BK222",
+        "a thin pool's metadata is nearly full",
+        "A pool whose metadata is full stops, and has to be repaired with thin_repair before it works again.",
+        "Extend it: lvextend --poolmetadatasize +1G GROUP/POOL. Deleting snapshots frees some.",
+    ),
+    code(
+        "BK223",
+        "a job of vzdump can fill what it writes to",
+        "vzdump looks at no free space. Dumps go to the job's storage; a container that can't be snapshotted is copied to a temporary folder first, which is on the root filesystem if the target is ZFS, Btrfs or CIFS; fleecing takes room from its storage. Sums are made as if nothing were compressed. A filled root filesystem takes the node's services and its guests down.",
+        "Send the dumps to a storage with room, leave guests out of the job, set tmpdir, or let a backup job of the topology take its place.",
+    ),
+    code(
         "BK310",
         "a node was not reached",
         "Nothing answered in time. What depends on it is deferred, the rest goes on.",

@@ -8,7 +8,7 @@ use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
 use crate::plan::{
     binary, capacity, chain, copies, datastore, demand, digest, drill, key, node, order, phase,
-    policy, registry, source, sync, unsupported,
+    policy, registry, source, sync, thin, unsupported, vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -32,6 +32,8 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
     binary::binaries(world, &demands, &survey.open, &stores, &mut draft);
     datastore::datastores(world, &stores, &mut draft);
     capacity::shortages(world, &stores, &mut draft);
+    thin::report(world, &mut draft);
+    vzdump::report(world, &mut draft);
     data(world, &demands, &survey, &mut draft);
     let phases = phase::record(world, &demands, &survey, &mut draft);
     registry::registries(world, &stores, &mut draft);

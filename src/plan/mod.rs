@@ -34,7 +34,9 @@ mod repository;
 pub mod simulate;
 mod source;
 mod sync;
+mod thin;
 mod unsupported;
+mod vzdump;
 mod words;
 
 pub use change::Plan;

@@ -1,5 +1,6 @@
 //! Sources: whether they are there, can be read and are still the machine they were.
 
+use crate::model::lvm::LogicalVolume;
 use crate::model::observed::{ComponentKind, NodeFacts, Outcome, PathFacts};
 use crate::model::snapshot::SnapshotHead;
 use crate::model::topology::{Content, Source};
@@ -167,10 +168,20 @@ pub(super) fn new_program(world: World<'_>, name: &Name) -> Option<(String, Opti
 }
 
 /// Returns how many bytes a source holds, as far as that is known.
+///
+/// What a thin volume was never given reads as zeros, and zeros take no room in a copy.
 pub(super) fn estimate(world: World<'_>, name: &Name) -> Option<ByteSize> {
     let source = world.topology.sources.get(name)?;
     let facts = world.observed.reached(source.on.as_str())?;
-    facts.sources.get(name)?.bytes
+    let seen = facts.sources.get(name)?.bytes;
+    let Content::Volume { device, .. } = &source.content else {
+        return seen;
+    };
+    let volume = facts.lvm.as_ref().and_then(|lvm| lvm.at(device));
+    match volume.map(LogicalVolume::allocated) {
+        Some(allocated) => Some(seen.map_or(allocated, |seen| seen.min(allocated))),
+        None => seen,
+    }
 }
 
 /// Returns the newest complete snapshot of a source in a datastore.

@@ -11,8 +11,10 @@ mod datastores;
 mod exports;
 mod host;
 mod login;
+mod lvm;
 mod mounts;
 mod paths;
+mod pve;
 mod sources;
 mod state;
 mod tools;
@@ -94,6 +96,8 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
         text.push_str(exports::COMMAND);
     }
     text.push_str(&containers::command(&wanted.containers));
+    text.push_str(lvm::COMMAND);
+    text.push_str(pve::COMMAND);
     text.push_str(&sources::command(
         wanted,
         limits.estimate.map(Limits::seconds),
@@ -140,5 +144,7 @@ pub(super) fn parse(
         addresses: addresses::parse(records),
         nfs: exports::parse(records),
         containers: containers::parse(records, &wanted.containers),
+        lvm: lvm::parse(records),
+        pve: pve::parse(records, &mounts),
     })
 }

@@ -149,7 +149,7 @@ fn component(path: String, line: &str) -> Option<Component> {
 }
 
 /// Reads `block-size blocks free inodes inodes-free`, or a line of `df -Pk`.
-fn space(line: &str) -> Option<Space> {
+pub(super) fn space(line: &str) -> Option<Space> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let number = |word: &&str| word.parse::<u64>().ok();
     if let Some([block, blocks, free, inodes_total, inodes_free]) = words

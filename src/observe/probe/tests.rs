@@ -175,6 +175,7 @@ fn check(scene: &Scene, facts: &NodeFacts) {
     let sees_addresses = facts.addresses.is_empty() || facts.addresses.iter().any(is_own);
     assert!(sees_addresses, "{:?}", facts.addresses);
     assert!(facts.containers.is_empty(), "this is no host of containers");
+    assert_eq!(facts.pve, None);
 
     let last = path("source").last().expect("it is there");
     assert_eq!(
@@ -371,6 +372,99 @@ fn entries_of_others_and_a_denied_owner_are_seen() {
         (Some(0), Some(true))
     );
     assert_eq!(after.foreign_example, None);
+}
+
+/// Stands for LVM's programs: prints what they printed once.
+const LVM_STUB: &str = r#"#!/bin/sh
+case ${0##*/} in
+lvs) echo '{"report":[{"lv":[{"vg_name":"pve", "lv_name":"data", "lv_size":"314572800", "lv_attr":"twi-aotz--", "pool_lv":"", "data_percent":"81.50", "metadata_percent":"12.89", "lv_when_full":"queue", "lv_health_status":""}]}]}' ;;
+vgs) echo '{"report":[{"vg":[{"vg_name":"pve", "vg_size":"624951296", "vg_free":"301989888"}]}]}' ;;
+*) echo thin_pool_autoextend_threshold=100 ;;
+esac
+"#;
+
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "what cannot be tried here is reported as skipped"
+)]
+fn the_files_of_a_proxmox_node_are_read_and_its_folders_looked_at() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root may put files of its own in the place of /etc");
+        return;
+    }
+    let scene = Scene::new();
+    let etc = scene.path("etc");
+    let copied = Command::new("cp").args(["-a", "/etc", &etc]).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    let storage = "dir: local\n\tpath /var/lib/absent\n\nnfs: nas\n\tpath NAS\n\tserver x\n";
+    scene.write(
+        "etc/pve/storage.cfg",
+        &storage.replace("NAS", &scene.path("source")),
+    );
+    scene.write(
+        "etc/pve/jobs.cfg",
+        "vzdump: nightly\n\tall 1\n\tdumpdir /tmp\n",
+    );
+    scene.write(
+        "etc/pve/qemu-server/100.conf",
+        "name: a\nscsi0: local:vm-100-disk-0,size=2G",
+    );
+    scene.write(
+        "etc/pve/lxc/105.conf",
+        "hostname: b\nrootfs: local:105/x.raw,size=8G\n",
+    );
+    for program in ["lvs", "vgs", "lvmconfig"] {
+        scene.write(&format!("bin/{program}"), LVM_STUB);
+        let stub = scene.path(&format!("bin/{program}"));
+        fs::set_permissions(stub, fs::Permissions::from_mode(0o755)).expect("changed");
+    }
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", scene.path("bin"));
+    let shell = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        "mount --bind \"$0\" /etc && exec sh",
+        &etc,
+    ];
+    let facts = scene.look(&shell, Some(Path::new(&path)));
+    let pve = facts.pve.expect("it looks like one");
+    let guests: Vec<_> = pve
+        .guests
+        .iter()
+        .map(|guest| (guest.id, guest.disks.len()))
+        .collect();
+    assert_eq!(guests, [(100, 1), (105, 1)]);
+    assert_eq!(pve.jobs.len(), 1);
+    let mut folders: Vec<&str> = pve
+        .folders
+        .iter()
+        .map(|folder| folder.path.as_str())
+        .collect();
+    folders.sort_unstable();
+    let mut expected = [
+        "/tmp",
+        "/var/lib/absent",
+        "/var/lib/vz",
+        "/var/tmp",
+        &scene.path("source"),
+    ];
+    expected.sort_unstable();
+    assert_eq!(folders, expected);
+    for folder in &pve.folders {
+        assert!(
+            folder.space.is_some() && folder.mount.is_some(),
+            "{folder:?}"
+        );
+    }
+    let lvm = facts.lvm.expect("it has one");
+    assert_eq!(
+        (lvm.volumes.len(), lvm.groups.len(), lvm.autoextend_at),
+        (1, 1, Some(100))
+    );
+    // What comes after it in the probe still knows which paths answered.
+    assert_eq!(facts.sources["etc"].readable, Some(true));
 }
 
 #[test]
