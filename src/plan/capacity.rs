@@ -1,5 +1,8 @@
 //! Where bytes land and whether they fit.
 //!
+//! Five limits count: bytes and inodes of the filesystem, a quota (which is what a
+//! filesystem under one says is free), the thin pool below it, and the reserve.
+//!
 //! Fit is decided as if nothing were shared or compressed. The first copy of a source
 //! must fit as a whole. A later copy must fit by what the source grew; that everything
 //! in it could have changed is said, and does not stop it: the serving side never
@@ -8,9 +11,10 @@
 use std::collections::BTreeMap;
 
 use crate::model::Amount;
+use crate::model::lvm::VolumeKind;
 use crate::model::observed::{PathFacts, Space};
 use crate::model::{Address, ByteSize, Name};
-use crate::plan::change::{CapacityLine, Finding, Landing};
+use crate::plan::change::{CapacityLine, Finding, Landing, Limit};
 use crate::plan::draft::{Draft, World};
 use crate::plan::words;
 
@@ -30,12 +34,32 @@ pub(super) struct Bytes {
     pub(super) max: Option<ByteSize>,
     /// What has to fit for the action to go ahead.
     pub(super) must_fit: Option<ByteSize>,
+    /// How many files and folders come with them; few where they go into packs.
+    pub(super) entries: u64,
 }
 
-/// What the actions of a plan take from each filesystem.
+/// A node, and what has room there: a mount point, or a thin pool by its group and name.
+type Key = (Name, String);
+
+/// What the actions of a plan take from each filesystem and thin pool.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    spent: BTreeMap<(Name, String), Spent>,
+    spent: BTreeMap<Key, Spent>,
+}
+
+/// The room at a place, after all that was spent there before.
+struct Room {
+    bytes: Option<ByteSize>,
+    inodes: Option<u64>,
+    thin: Option<ByteSize>,
+    reserve: ByteSize,
+}
+
+/// The thin pool that a filesystem's volume takes from.
+struct ThinPool {
+    key: Key,
+    label: String,
+    free: ByteSize,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +80,7 @@ impl Bytes {
         Self {
             max: bytes,
             must_fit: bytes,
+            entries: 0,
         }
     }
 
@@ -64,7 +89,13 @@ impl Bytes {
         Self {
             max: bytes,
             must_fit: bytes.map(|bytes| ByteSize(bytes.0.saturating_sub(there.0))),
+            entries: 0,
         }
+    }
+
+    /// Says how many files and folders come with them.
+    pub(super) fn with_entries(self, entries: u64) -> Self {
+        Self { entries, ..self }
     }
 
     /// Adds those of another source.
@@ -74,7 +105,62 @@ impl Bytes {
         Self {
             max: add(self.max, other.max),
             must_fit: add(self.must_fit, other.must_fit),
+            entries: self.entries.saturating_add(other.entries),
         }
+    }
+}
+
+impl Room {
+    /// Returns the first limit that would be broken.
+    fn breaks(&self, bytes: Bytes, thin: Option<&ThinPool>) -> Option<Limit> {
+        let needed = bytes.must_fit.filter(|needed| needed.0 > 0);
+        if let (Some(needed), Some(left)) = (needed, self.bytes) {
+            if left < needed {
+                return Some(Limit::Bytes);
+            }
+            if left.0 < needed.0.saturating_add(self.reserve.0) {
+                return Some(Limit::Reserve);
+            }
+        }
+        if let (Some(needed), Some(left), Some(thin)) = (needed, self.thin, thin)
+            && left < needed
+        {
+            return Some(Limit::ThinPool {
+                pool: thin.label.clone(),
+                free: thin.free,
+            });
+        }
+        let free = self.inodes.filter(|free| *free < bytes.entries)?;
+        Some(Limit::Inodes {
+            needed: bytes.entries,
+            free,
+        })
+    }
+}
+
+impl ThinPool {
+    /// Returns the pool below a filesystem, if it may run out before the filesystem does.
+    ///
+    /// A container's filesystems are volumes of its host. How much of what is free was written
+    /// before, and would take nothing, can't be told; so all of it is taken for new.
+    fn below(world: World<'_>, node: &Name, seen: Option<&PathFacts>) -> Option<Self> {
+        let mount = seen?.mount.as_ref()?;
+        let container = world.topology.nodes.get(node)?.container.as_ref();
+        let host = container.map_or(node, |container| &container.on);
+        let lvm = world.observed.reached(host.as_str())?.lvm.as_ref()?;
+        let volume = lvm.at(&mount.source)?;
+        let VolumeKind::Thin { pool, .. } = &volume.kind else {
+            return None;
+        };
+        let pool = lvm.volume(&volume.group, pool)?;
+        let free = ByteSize(pool.size.0.saturating_sub(pool.allocated().0));
+        let may_grow = volume.size.0.saturating_sub(volume.allocated().0);
+        let label = format!("{}/{}", pool.group, pool.name);
+        (may_grow > free.0).then(|| Self {
+            key: (host.clone(), label.clone()),
+            label,
+            free,
+        })
     }
 }
 
@@ -84,41 +170,48 @@ impl Ledger {
         let seen = seen(world, spot.node, spot.path);
         let space = seen.and_then(|facts| facts.space);
         let reserve = reserve(world, spot, seen);
-        let left = space.map(|space| {
-            let spent = self
-                .spent
-                .get(&pool(seen, spot.node, spot.path))
-                .map_or(0, |spent| spent.bytes);
-            space.free.0.saturating_sub(spent)
-        });
-        let fits = match (left, bytes.must_fit) {
-            // Nothing new always fits, even where the reserve is eaten into already.
-            (_, Some(ByteSize(0))) => Some(true),
-            (Some(left), Some(needed)) => Some(left >= needed.0.saturating_add(reserve.0)),
-            _ => None,
+        let thin = ThinPool::below(world, spot.node, seen);
+        let left = |key: &Key, free: ByteSize| {
+            let spent = self.spent.get(key).map_or(0, |spent| spent.bytes);
+            ByteSize(free.0.saturating_sub(spent))
         };
+        let room = Room {
+            bytes: space.map(|space| left(&pool(seen, spot.node, spot.path), space.free)),
+            inodes: space
+                .filter(|space| space.inodes_total > 0)
+                .map(|space| space.inodes_free),
+            thin: thin.as_ref().map(|thin| left(&thin.key, thin.free)),
+            reserve,
+        };
+        let limit = room.breaks(bytes, thin.as_ref());
+        let is_known = room.bytes.is_some() && bytes.must_fit.is_some();
+        // Nothing new always fits, even where the reserve is eaten into already.
+        let is_nothing = bytes.must_fit == Some(ByteSize(0));
+        let free = space.map(|space| space.free);
         Landing {
             node: spot.node.clone(),
             path: spot.path.to_owned(),
             bytes_max: bytes.max,
-            free: space.map(|space| space.free),
+            free: free.map(|free| thin.map_or(free, |thin| thin.free.min(free))),
             reserve,
-            fits,
+            fits: (is_known || is_nothing || limit.is_some()).then_some(limit.is_none()),
+            limit,
         }
     }
 
     /// Takes what an action brings from the filesystem where it lands.
     pub(super) fn spend(&mut self, world: World<'_>, landing: &Landing) {
         let seen = seen(world, &landing.node, &landing.path);
-        let spent = self
-            .spent
-            .entry(pool(seen, &landing.node, &landing.path))
-            .or_default();
-        match landing.bytes_max {
-            Some(bytes) => spent.bytes = spent.bytes.saturating_add(bytes.0),
-            None => spent.unknown = true,
+        let own = pool(seen, &landing.node, &landing.path);
+        let thin = ThinPool::below(world, &landing.node, seen).map(|thin| thin.key);
+        for key in [Some(own), thin].into_iter().flatten() {
+            let spent = self.spent.entry(key).or_default();
+            match landing.bytes_max {
+                Some(bytes) => spent.bytes = spent.bytes.saturating_add(bytes.0),
+                None => spent.unknown = true,
+            }
+            spent.reserve = spent.reserve.max(landing.reserve);
         }
-        spent.reserve = spent.reserve.max(landing.reserve);
     }
 
     /// Returns a line for each filesystem that gets bytes or holds a datastore.
@@ -215,20 +308,41 @@ pub(super) fn reserve(world: World<'_>, spot: Spot<'_>, seen: Option<&PathFacts>
 pub(super) fn too_big(address: Address, landing: &Landing, must_fit: ByteSize) -> Finding {
     let free = landing.free.unwrap_or_default();
     let place = format!("{}:{}", landing.node, landing.path);
-    let message = if free.0 < must_fit.0 {
-        format!("up to {must_fit} would land on {place}, where {free} is free")
-    } else {
-        format!(
+    let mut because = vec![
+        "free space is counted after the other copies of this plan".to_owned(),
+        "a first copy must fit as if nothing were shared or compressed".to_owned(),
+    ];
+    let mut fix = "free some space there, lower the reserve, or name another datastore";
+    let message = match &landing.limit {
+        Some(Limit::Reserve) => format!(
             "up to {must_fit} would land on {place} and leave less than the reserve of {}; {free} is free",
             landing.reserve
-        )
+        ),
+        Some(Limit::ThinPool { pool, free }) => {
+            because.push("a thin pool that is full fails every guest in it".to_owned());
+            fix = "free some space in the pool, extend it, or name another datastore";
+            format!(
+                "up to {must_fit} would land on {place}, and thin pool {pool} below it has {free} left"
+            )
+        }
+        Some(Limit::Inodes { needed, free }) => {
+            because.clear();
+            fix = "remove small files there, or name a scratch place with room for them";
+            format!(
+                "{} would land on {place}, where {free} inodes are free",
+                words::count(*needed, "entry", "entries")
+            )
+        }
+        Some(Limit::Bytes) | None if free >= must_fit => format!(
+            "up to {must_fit} would land on {place}, where {free} is free and others of this plan take of it"
+        ),
+        Some(Limit::Bytes) | None => {
+            format!("up to {must_fit} would land on {place}, where {free} is free")
+        }
     };
     Finding::error("BK201", address, message)
-        .because(vec![
-            "free space is counted after the other copies of this plan".to_owned(),
-            "a first copy must fit as if nothing were shared or compressed".to_owned(),
-        ])
-        .fix("free some space there, lower the reserve, or name another datastore")
+        .because(because)
+        .fix(fix)
 }
 
 /// Says that an action fits by what the source grew, and not if everything in it changed.

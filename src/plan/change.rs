@@ -258,6 +258,33 @@ pub struct Landing {
     pub reserve: ByteSize,
     /// Whether it fits, if both are known.
     pub fits: Option<bool>,
+    /// Why it does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+}
+
+/// A limit that something would break where it lands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Fewer bytes are free.
+    Bytes,
+    /// Less than the reserve would be left.
+    Reserve,
+    /// The thin pool below the filesystem has less than the filesystem.
+    ThinPool {
+        /// The pool.
+        pool: String,
+        /// What no volume of it has taken.
+        free: ByteSize,
+    },
+    /// Fewer inodes are free.
+    Inodes {
+        /// How many are needed.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
 }
 
 /// A copy that the phases demand.

@@ -181,6 +181,8 @@ fn drill(world: World<'_>, demand: &ProofDemand<'_>, state: &ProofState, draft: 
         ..Proposal::new(address(demand), &node, step, after)
     };
     if let Some(scratch) = &scratch {
+        let entries = newest.map_or(0, |head| head.files);
+        let bytes = Bytes::first(bytes).with_entries(entries);
         land(world, &mut proposal, &node, scratch, bytes, draft);
     }
     draft.propose(proposal);
@@ -192,7 +194,7 @@ fn land(
     proposal: &mut Proposal,
     node: &Name,
     scratch: &str,
-    bytes: Option<ByteSize>,
+    bytes: Bytes,
     draft: &mut Draft,
 ) {
     let spot = Spot {
@@ -200,13 +202,13 @@ fn land(
         path: scratch,
         reserve: None,
     };
-    let landing = draft.ledger.look(world, spot, Bytes::first(bytes));
+    let landing = draft.ledger.look(world, spot, bytes);
     let possible = proposal.deferred.is_none() && draft.first_obstacle(&proposal.needs).is_none();
     if possible && landing.fits == Some(false) {
         draft.find(capacity::too_big(
             proposal.address.clone(),
             &landing,
-            bytes.unwrap_or_default(),
+            bytes.must_fit.unwrap_or_default(),
         ));
         proposal.deferred = Some(format!("it does not fit on {node}:{scratch}"));
     }
