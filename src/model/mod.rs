@@ -19,6 +19,7 @@ pub mod size;
 pub mod snapshot;
 pub mod time;
 pub mod topology;
+pub mod zfs;
 
 pub use address::Address;
 pub use export::Export;

@@ -18,6 +18,7 @@ use super::pve::PveFacts;
 use super::size::ByteSize;
 use super::snapshot::SnapshotHead;
 use super::time::Timestamp;
+use super::zfs::ZfsFacts;
 
 /// Everything that was seen in one look.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -138,6 +139,9 @@ pub struct NodeFacts {
     /// Its LVM, if it has one that we may look at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lvm: Option<LvmFacts>,
+    /// Its ZFS, if it has a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs: Option<ZfsFacts>,
     /// Its inventory, if it is a Proxmox VE node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pve: Option<PveFacts>,

@@ -34,6 +34,9 @@ pub struct Storage {
     pub group: Option<String>,
     /// The thin pool in that group.
     pub thin_pool: Option<String>,
+    /// The ZFS dataset that its volumes are below, if it is on ZFS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// The nodes that have it; none for all.
     pub nodes: Vec<String>,
     /// Whether it is switched off.

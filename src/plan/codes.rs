@@ -179,6 +179,24 @@ pub const CODES: &[Code] = &[
         "Export the root of the dataset or filesystem, with no_subtree_check.",
     ),
     code(
+        "BK127",
+        "the dataset of a share differs from what is declared",
+        "The ZFS dataset is not there, is mounted elsewhere than the share exports, or has another quota. Only the dataset that is exported limits what clients may fill.",
+        "Make it, set its quota, or correct the share.",
+    ),
+    code(
+        "BK128",
+        "datasets below a share are hidden from its clients",
+        "An NFS export shows one filesystem. A dataset that is mounted below it appears to clients as an empty folder of the one above: they see the wrong free space, and what they write lands where nobody looks for it.",
+        "Share the dataset itself and mount that.",
+    ),
+    code(
+        "BK129",
+        "modes can't be changed on a share's dataset",
+        "With NFSv4 ACLs and aclmode=restricted, ZFS refuses every change of mode that an ACL would be lost by, to root as well. Programs that make files and then set their mode fail with os error 1.",
+        "Set aclmode=passthrough on the dataset, or strip the ACL. On TrueNAS choose the NFS or generic preset.",
+    ),
+    code(
         "BK130",
         "the repository's marker can't be used",
         "bkpctl.json says which repository this is and in which format. It is damaged, or newer than this version.",

@@ -7,8 +7,8 @@ use crate::plan::draft::{Draft, World};
 use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
 use crate::plan::{
-    binary, capacity, chain, copies, datastore, demand, digest, drill, key, node, order, phase,
-    policy, registry, source, sync, thin, unsupported, vzdump,
+    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, key, node, order,
+    phase, policy, registry, source, sync, thin, unsupported, vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -28,6 +28,7 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
     let nodes = node::nodes(world, &mut draft);
     unsupported::report(topology, &mut draft);
     chain::report(world, &mut draft);
+    dataset::report(world, &mut draft);
     key::keys(world, &stores, &mut draft);
     binary::binaries(world, &demands, &survey.open, &stores, &mut draft);
     datastore::datastores(world, &stores, &mut draft);

@@ -16,6 +16,7 @@ pub mod chain;
 pub mod change;
 pub mod codes;
 mod copies;
+mod dataset;
 mod datastore;
 mod demand;
 mod digest;

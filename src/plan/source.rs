@@ -177,8 +177,10 @@ pub(super) fn estimate(world: World<'_>, name: &Name) -> Option<ByteSize> {
     let Content::Volume { device, .. } = &source.content else {
         return seen;
     };
-    let volume = facts.lvm.as_ref().and_then(|lvm| lvm.at(device));
-    match volume.map(LogicalVolume::allocated) {
+    let thin = facts.lvm.as_ref().and_then(|lvm| lvm.at(device));
+    let on_zfs = facts.zfs.as_ref().and_then(|zfs| zfs.at(device));
+    let allocated = thin.map(LogicalVolume::allocated);
+    match allocated.or(on_zfs.map(|volume| volume.logical)) {
         Some(allocated) => Some(seen.map_or(allocated, |seen| seen.min(allocated))),
         None => seen,
     }

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::model::lvm::LvmFacts;
 use crate::model::observed::NodeFacts;
-use crate::model::pve::{DumpJob, DumpSettings, FolderFacts, Guest, PveFacts};
+use crate::model::pve::{Disk, DumpJob, DumpSettings, FolderFacts, Guest, PveFacts, Storage};
 use crate::model::topology::Node;
+use crate::model::zfs::ZfsFacts;
 use crate::model::{Address, ByteSize, Name};
 use crate::plan::change::Finding;
 use crate::plan::draft::{Draft, World};
@@ -37,6 +38,7 @@ pub(super) fn report(world: World<'_>, draft: &mut Draft) {
             let dump = Dump {
                 pve,
                 lvm: facts.lvm.as_ref(),
+                zfs: facts.zfs.as_ref(),
                 settings: job.settings.or(&pve.defaults),
             };
             for (room, load) in dump.loads(job) {
@@ -84,6 +86,7 @@ struct Load {
 struct Dump<'a> {
     pve: &'a PveFacts,
     lvm: Option<&'a LvmFacts>,
+    zfs: Option<&'a ZfsFacts>,
     settings: DumpSettings,
 }
 
@@ -198,20 +201,34 @@ impl Dump<'_> {
         let disks = guest.disks.iter().filter(|disk| disk.dumped);
         let sizes = disks.map(|disk| {
             let storage = self.pve.storage(&disk.storage);
-            let group = storage.and_then(|storage| storage.group.as_deref());
-            let volume = group.and_then(|group| self.lvm?.volume(group, &disk.volume));
-            match volume {
-                Some(volume) => volume.allocated().0,
-                None => disk.size.unwrap_or_default().0,
-            }
+            let allocated = storage.and_then(|storage| self.allocated(storage, disk));
+            allocated.or(disk.size).unwrap_or_default().0
         });
         ByteSize(sizes.fold(0, u64::saturating_add))
+    }
+
+    /// Returns what was written to a disk, where its storage can tell.
+    fn allocated(&self, storage: &Storage, disk: &Disk) -> Option<ByteSize> {
+        if let Some(group) = &storage.group {
+            return Some(self.lvm?.volume(group, &disk.volume)?.allocated());
+        }
+        let name = format!("{}/{}", storage.dataset.as_ref()?, disk.volume);
+        Some(self.zfs?.dataset(&name)?.logical)
     }
 
     fn storage_room(&self, id: &str) -> Option<Room> {
         let storage = self.pve.storage(id)?;
         if let Some(path) = &storage.path {
             return folder_room(self.pve.folder(path)?);
+        }
+        if let Some(name) = &storage.dataset {
+            let dataset = self.zfs?.dataset(name)?;
+            return Some(Room {
+                label: format!("ZFS dataset {name}"),
+                target: None,
+                free: dataset.available,
+                total: ByteSize(dataset.available.0.saturating_add(dataset.used.0)),
+            });
         }
         let (lvm, group) = (self.lvm?, storage.group.as_ref()?);
         if let Some(pool) = &storage.thin_pool {
@@ -352,7 +369,8 @@ mod tests {
     use super::*;
     use crate::model::lvm::{LogicalVolume, Percent, VolumeGroup, VolumeKind};
     use crate::model::observed::{MountFacts, Space};
-    use crate::model::pve::{Disk, DumpedGuests, Storage};
+    use crate::model::pve::DumpedGuests;
+    use crate::model::zfs::ZfsDataset;
 
     const GIB: u64 = 1 << 30;
 
@@ -427,11 +445,16 @@ mod tests {
                 optional,
                 thin,
                 thick,
+                Storage {
+                    dataset: Some("rpool/data".to_owned()),
+                    ..storage("zfs", "zfspool", None)
+                },
             ],
             guests: vec![
                 guest(201, false, "thin", 100),
                 guest(105, true, "thin", 10),
                 guest(106, true, "local", 10),
+                guest(107, true, "zfs", 30),
             ],
             folders: vec![
                 folder("/var/lib/vz", "/", "ext4"),
@@ -471,6 +494,21 @@ mod tests {
         (pve, lvm)
     }
 
+    fn zfs() -> ZfsFacts {
+        let dataset = |name: &str, logical: u64| ZfsDataset {
+            name: name.to_owned(),
+            logical: ByteSize(logical * GIB),
+            available: ByteSize(50 * GIB),
+            ..ZfsDataset::default()
+        };
+        ZfsFacts {
+            datasets: vec![
+                dataset("rpool/data", 0),
+                dataset("rpool/data/vm-107-disk-0", 7),
+            ],
+        }
+    }
+
     /// What a job brings where, in GiB: what stays, and what is there for a while.
     fn loads(guest: u32, settings: &str) -> Vec<(String, u64, u64)> {
         let (pve, lvm) = node();
@@ -485,6 +523,7 @@ mod tests {
         let dump = Dump {
             pve: &pve,
             lvm: Some(&lvm),
+            zfs: Some(&zfs()),
             settings: DumpSettings {
                 storage: value("storage"),
                 dumpdir: value("dumpdir"),
@@ -504,7 +543,7 @@ mod tests {
     fn bytes_land_where_vzdump_puts_them() {
         const ROOT: &str = "the root filesystem";
         type Expected = &'static [(&'static str, u64, u64)];
-        let cases: [(u32, &str, Expected); 20] = [
+        let cases: [(u32, &str, Expected); 22] = [
             // A VM is written straight to its dump, in any mode: what its thin disk has.
             (201, "", &[(ROOT, 40, 0)]),
             (201, "storage=local mode=stop", &[(ROOT, 40, 0)]),
@@ -526,6 +565,12 @@ mod tests {
                 "storage=pbs fleecing=thick",
                 &[("volume group pve", 0, 40)],
             ),
+            (
+                201,
+                "storage=pbs fleecing=zfs",
+                &[("ZFS dataset rpool/data", 0, 40)],
+            ),
+            (107, "storage=local", &[(ROOT, 7, 0)]),
             // Not mounted now: Proxmox mounts it first, or refuses.
             (201, "storage=gone", &[]),
             (201, "storage=usb", &[]),

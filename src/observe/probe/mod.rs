@@ -19,6 +19,7 @@ mod sources;
 mod state;
 mod tools;
 mod users;
+mod zfs;
 
 #[cfg(test)]
 mod tests;
@@ -97,6 +98,7 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
     }
     text.push_str(&containers::command(&wanted.containers));
     text.push_str(lvm::COMMAND);
+    text.push_str(zfs::COMMAND);
     text.push_str(pve::COMMAND);
     text.push_str(&sources::command(
         wanted,
@@ -145,6 +147,7 @@ pub(super) fn parse(
         nfs: exports::parse(records),
         containers: containers::parse(records, &wanted.containers),
         lvm: lvm::parse(records),
+        zfs: zfs::parse(records),
         pve: pve::parse(records, &mounts),
     })
 }

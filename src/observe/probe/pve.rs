@@ -140,6 +140,7 @@ fn storage(section: &Section<'_>) -> Storage {
         path: section.text("path"),
         group: section.text("vgname"),
         thin_pool: section.text("thinpool"),
+        dataset: section.text("pool").filter(|_| section.kind == "zfspool"),
         nodes: section
             .list("nodes")
             .map(|nodes| nodes.map(str::to_owned).collect())
@@ -350,6 +351,10 @@ nfs: nas
 \tnodes pve1,pve2
 \tdisable
 
+zfspool: local-zfs
+\tpool rpool/data
+\tsparse 1
+
 dir: usb
 \tpath /mnt/usb
 \tis_mountpoint yes
@@ -408,6 +413,7 @@ vzdump: pool
                 ("local", "dir"),
                 ("local-lvm", "lvmthin"),
                 ("nas", "nfs"),
+                ("local-zfs", "zfspool"),
                 ("usb", "dir")
             ]
         );
@@ -419,7 +425,8 @@ vzdump: pool
         assert_eq!(pool, (Some("pve"), Some("data")));
         assert!(storages[2].disabled && !storages[0].disabled);
         assert_eq!(storages[2].nodes, ["pve1", "pve2"]);
-        assert!(storages[3].wants_mount && !storages[0].wants_mount);
+        assert_eq!(storages[3].dataset.as_deref(), Some("rpool/data"));
+        assert!(storages[4].wants_mount && !storages[0].wants_mount);
     }
 
     #[test]

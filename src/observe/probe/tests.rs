@@ -374,11 +374,13 @@ fn entries_of_others_and_a_denied_owner_are_seen() {
     assert_eq!(after.foreign_example, None);
 }
 
-/// Stands for LVM's programs: prints what they printed once.
-const LVM_STUB: &str = r#"#!/bin/sh
-case ${0##*/} in
-lvs) echo '{"report":[{"lv":[{"vg_name":"pve", "lv_name":"data", "lv_size":"314572800", "lv_attr":"twi-aotz--", "pool_lv":"", "data_percent":"81.50", "metadata_percent":"12.89", "lv_when_full":"queue", "lv_health_status":""}]}]}' ;;
-vgs) echo '{"report":[{"vg":[{"vg_name":"pve", "vg_size":"624951296", "vg_free":"301989888"}]}]}' ;;
+/// Stands for LVM's and ZFS's programs: prints what they printed once.
+const STORAGE_STUB: &str = r#"#!/bin/sh
+case ${0##*/}.$1 in
+zfs.list) printf 'tank\t88799232\t380962816\t0\t0\t-\t85504\t/mnt/tank\n' ;;
+zfs.get) printf 'tank\tacltype\tnfsv4\ntank\taclmode\trestricted\n' ;;
+lvs.*) echo '{"report":[{"lv":[{"vg_name":"pve", "lv_name":"data", "lv_size":"314572800", "lv_attr":"twi-aotz--", "pool_lv":"", "data_percent":"81.50", "metadata_percent":"12.89", "lv_when_full":"queue", "lv_health_status":""}]}]}' ;;
+vgs.*) echo '{"report":[{"vg":[{"vg_name":"pve", "vg_size":"624951296", "vg_free":"301989888"}]}]}' ;;
 *) echo thin_pool_autoextend_threshold=100 ;;
 esac
 "#;
@@ -414,19 +416,21 @@ fn the_files_of_a_proxmox_node_are_read_and_its_folders_looked_at() {
         "etc/pve/lxc/105.conf",
         "hostname: b\nrootfs: local:105/x.raw,size=8G\n",
     );
-    for program in ["lvs", "vgs", "lvmconfig"] {
-        scene.write(&format!("bin/{program}"), LVM_STUB);
+    for program in ["lvs", "vgs", "lvmconfig", "zfs"] {
+        scene.write(&format!("bin/{program}"), STORAGE_STUB);
         let stub = scene.path(&format!("bin/{program}"));
         fs::set_permissions(stub, fs::Permissions::from_mode(0o755)).expect("changed");
     }
+    scene.write("module/zfs/version", "2.1.11");
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", scene.path("bin"));
     let shell = [
         "unshare",
         "--mount",
         "sh",
         "-c",
-        "mount --bind \"$0\" /etc && exec sh",
+        "mount --bind \"$0\" /etc && mount --bind \"$1\" /sys/module && exec sh",
         &etc,
+        &scene.path("module"),
     ];
     let facts = scene.look(&shell, Some(Path::new(&path)));
     let pve = facts.pve.expect("it looks like one");
@@ -463,6 +467,9 @@ fn the_files_of_a_proxmox_node_are_read_and_its_folders_looked_at() {
         (lvm.volumes.len(), lvm.groups.len(), lvm.autoextend_at),
         (1, 1, Some(100))
     );
+    let zfs = facts.zfs.expect("its module is there");
+    let tank = zfs.dataset("tank").expect("it is listed");
+    assert_eq!(tank.acl_mode.as_deref(), Some("restricted"));
     // What comes after it in the probe still knows which paths answered.
     assert_eq!(facts.sources["etc"].readable, Some(true));
 }

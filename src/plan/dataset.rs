@@ -1,0 +1,150 @@
+//! The ZFS below a share: its dataset as declared, and what in it clients would stumble over.
+
+use crate::model::observed::NodeFacts;
+use crate::model::topology::{Dataset, Share};
+use crate::model::zfs::{ZfsDataset, ZfsFacts};
+use crate::model::{Address, ByteSize};
+use crate::plan::change::Finding;
+use crate::plan::draft::{Draft, World};
+use crate::plan::words::{self, shell_word};
+
+/// How many datasets below a share are named.
+const NAMED_MAX: usize = 5;
+
+/// Looks at the ZFS of every share whose server was reached.
+pub(super) fn report(world: World<'_>, draft: &mut Draft) {
+    for (name, share) in &world.topology.shares {
+        let Some(facts) = world.observed.reached(share.on.as_str()) else {
+            continue;
+        };
+        let address = Address::new("share", name);
+        if let Some(declared) = &share.dataset {
+            draft
+                .findings
+                .extend(differs(&address, share, declared, facts));
+        }
+        if let Some(zfs) = &facts.zfs {
+            draft.findings.extend(hidden(&address, share, zfs));
+            draft
+                .findings
+                .extend(restricted(&address, share, facts, zfs));
+        }
+    }
+}
+
+/// Says how the dataset differs from what is declared.
+fn differs(
+    address: &Address,
+    share: &Share,
+    declared: &Dataset,
+    facts: &NodeFacts,
+) -> Option<Finding> {
+    let on = &share.on;
+    let found = |message: String, fix: String| {
+        Some(Finding::warning("BK127", address.clone(), message).fix(fix))
+    };
+    let name = &declared.name;
+    let Some(dataset) = facts.zfs.as_ref().and_then(|zfs| zfs.dataset(name)) else {
+        let quota = declared.quota.map(|quota| format!(" -o quota={}", quota.0));
+        return found(
+            format!("there is no dataset {name} on {on}"),
+            format!(
+                "on {on}: zfs create{} {}   or correct it at {}",
+                quota.unwrap_or_default(),
+                shell_word(name),
+                share.declared
+            ),
+        );
+    };
+    if let Some(point) = dataset
+        .mountpoint
+        .as_ref()
+        .filter(|point| **point != share.export)
+    {
+        return found(
+            format!(
+                "dataset {name} is mounted at {point}, and the share exports {}",
+                share.export
+            ),
+            format!(
+                "export {point}, or name the dataset that is at {}",
+                share.export
+            ),
+        );
+    }
+    let wanted = declared
+        .quota
+        .filter(|quota| dataset.quota != Some(*quota))?;
+    let words =
+        |quota: Option<ByteSize>| quota.map_or("none".to_owned(), |bytes| bytes.to_string());
+    found(
+        format!(
+            "the quota of {name} is {}, declared is {wanted}",
+            words(dataset.quota)
+        ),
+        format!("on {on}: zfs set quota={} {}", wanted.0, shell_word(name)),
+    )
+}
+
+/// Says which datasets below the share its clients would see as empty folders.
+fn hidden(address: &Address, share: &Share, zfs: &ZfsFacts) -> Option<Finding> {
+    let below: Vec<&ZfsDataset> = zfs.below(&share.export).collect();
+    let first = below.first()?;
+    let points = below
+        .iter()
+        .filter_map(|dataset| dataset.mountpoint.as_deref());
+    let mut named: Vec<String> = points.take(NAMED_MAX).map(str::to_owned).collect();
+    if below.len() > NAMED_MAX {
+        named.push(words::count(
+            (below.len() - NAMED_MAX) as u64,
+            "other",
+            "others",
+        ));
+    }
+    let message = format!(
+        "clients of the share see empty folders at {}: other datasets are mounted there",
+        words::list(&named)
+    );
+    Some(
+        Finding::warning("BK128", address.clone(), message)
+            .because(vec![
+                "what a client writes there lands in the dataset above, and is hidden on the server"
+                    .to_owned(),
+            ])
+            .fix(format!("share {} by itself, and mount that", first.name)),
+    )
+}
+
+/// Says that changes of mode would be refused, even to root.
+fn restricted(
+    address: &Address,
+    share: &Share,
+    facts: &NodeFacts,
+    zfs: &ZfsFacts,
+) -> Option<Finding> {
+    let seen = facts.paths.get(&share.export);
+    let mount = seen.and_then(|seen| seen.mount.as_ref());
+    let dataset = match mount.filter(|mount| mount.fstype == "zfs") {
+        Some(mount) => zfs.dataset(&mount.source)?,
+        None => zfs.holding(&share.export)?,
+    };
+    let is = |value: &Option<String>, word: &str| value.as_deref() == Some(word);
+    if !is(&dataset.acl_type, "nfsv4") || !is(&dataset.acl_mode, "restricted") {
+        return None;
+    }
+    let name = &dataset.name;
+    let message = format!(
+        "modes can't be changed on {name}: even root gets \"Operation not permitted (os error 1)\""
+    );
+    Some(
+        Finding::warning("BK129", address.clone(), message)
+            .because(vec![format!(
+                "{name} has acltype=nfsv4 and aclmode=restricted, as TrueNAS makes it for SMB"
+            )])
+            .fix(format!(
+                "on {}: zfs set aclmode=passthrough {}",
+                share.on,
+                shell_word(name)
+            )),
+    )
+}
