@@ -54,6 +54,8 @@ pub enum Command {
     Key(Key),
     /// Print the host key a node offers, as a line to paste
     HostKey(HostKey),
+    /// Take everything of bkpctl's off a node; datastores stay
+    Leave(Leave),
     /// Explain the code of a finding or a mistake, or who may write to a datastore
     Explain(Explain),
     /// Print a JSON Schema, or the schema of the topology language
@@ -311,6 +313,19 @@ pub struct HostKey {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub nodes: Nodes,
+}
+
+/// `leave`
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// The node's name
+    pub node: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// Do not ask
+    #[arg(long)]
+    pub auto_approve: bool,
 }
 
 /// `serve`

@@ -194,6 +194,18 @@ pub fn asks() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// Asks on the terminal, and goes on only with the expected answer.
+pub fn confirm(question: &str, expected: &str) -> Result<(), Failure> {
+    let mut err = std::io::stderr().lock();
+    drop(write!(err, "\n{question}").and_then(|()| err.flush()));
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    match read {
+        Ok(_) if answer.trim() == expected => Ok(()),
+        _ => Err(Failure::new("not confirmed; nothing was changed")),
+    }
+}
+
 fn ask_for_passphrase(key: &Path) -> Option<Zeroizing<String>> {
     let question = format!("Passphrase of {}: ", key.display());
     let answer = rpassword::prompt_password(question).ok()?;

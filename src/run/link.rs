@@ -28,7 +28,7 @@ impl Link {
             process,
         } = transport
             .open(launch)
-            .map_err(|error| transport_fault(&error))?;
+            .map_err(|error| not_started(&error))?;
         let killer = process.killer();
         match converse(stdout, stdin, handler, move || killer.kill()) {
             Ok(conversation) => Ok(Self {
@@ -62,6 +62,16 @@ fn explain(transport: &dyn Transport, process: Process, fault: &Fault) -> Fault 
         fault.kind,
         format!("bkpctl on {} did not start: {said}", transport.describe()),
     )
+}
+
+/// Says why bkpctl was not started; what is not there yet, an apply places.
+fn not_started(error: &TransportError) -> Fault {
+    match error {
+        TransportError::NoSuchProgram { host, .. } => Fault::refused(format!(
+            "this version of bkpctl is not on {host}; bkpctl apply places it"
+        )),
+        error => transport_fault(error),
+    }
 }
 
 /// Turns a failure of a transport into a fault, keeping its words.

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod here;
 pub mod job;
 pub mod keys;
+pub mod leave;
 pub mod link;
 pub mod message;
 pub mod meter;

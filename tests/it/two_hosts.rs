@@ -297,3 +297,38 @@ fn a_source_here_is_copied_to_a_datastore_elsewhere() {
     assert_eq!(two.foreign_files(), Vec::<String>::new());
     two.sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
 }
+
+#[test]
+fn leaving_a_node_takes_what_is_ours_and_no_snapshot() {
+    if !runnable() {
+        return;
+    }
+    let two = TwoHosts::new();
+    two.sandbox.run(&["leave", "nas"]).exits(0).says("nothing");
+    two.sandbox.run(&["leave", "nsa"]).exits(1).says("web");
+    two.sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    let ours = two.sandbox.join("state-nas");
+    two.sandbox
+        .run(&["leave", "nas"])
+        .exits(1)
+        .says("primary stays in")
+        .says("--auto-approve");
+    assert!(ours.exists(), "without a yes nothing goes");
+    two.sandbox
+        .run(&["leave", "nas", "--auto-approve"])
+        .exits(0)
+        .says("Removed");
+    assert!(!ours.exists());
+    // What it kept is there, and an apply makes the node ours again.
+    two.sandbox
+        .run(&["snapshots"])
+        .says("bkpctl apply places it");
+    two.sandbox.run(&["status"]).exits(0).says("primary");
+    two.sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    two.sandbox.run(&["snapshots"]).exits(0).says("data");
+    assert!(ours.exists());
+    two.sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(0)
+        .says("In sync");
+}

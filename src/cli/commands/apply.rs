@@ -1,12 +1,11 @@
 //! `bkpctl apply`: carry the changes out.
 
-use std::io::Write;
 use std::path::Path;
 
 use crate::apply::outcome::Outcome as Applied;
 use crate::cli::args::Apply;
 use crate::cli::commands::plan::{save_load, unmet_gates};
-use crate::cli::context::{Context, Look, asks};
+use crate::cli::context::{Context, Look, asks, confirm};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, labels};
 use crate::cli::render;
@@ -58,17 +57,6 @@ pub fn run(context: &Context, args: &Apply) -> Outcome {
         confirm("Type yes to apply: ", "yes")?;
     }
     carry_out(context, look)
-}
-
-fn confirm(question: &str, expected: &str) -> Result<(), Failure> {
-    let mut err = std::io::stderr().lock();
-    drop(write!(err, "\n{question}").and_then(|()| err.flush()));
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    match read {
-        Ok(_) if answer.trim() == expected => Ok(()),
-        _ => Err(Failure::new("not confirmed; nothing was changed")),
-    }
 }
 
 /// A plan whose findings say that it can't work changes nothing at all.

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod help;
 pub mod host_key;
 pub mod key;
+pub mod leave;
 pub mod observe;
 pub mod plan;
 pub mod restore;

@@ -21,40 +21,16 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from corpora import Corpora  # noqa: E402
+from measure import Run, measured, release_build  # noqa: E402
 from tools import Bkpctl, Borg, Bupstash, Restic, Rustic, Tool  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[3]
 SCENARIOS = ("tree", "image", "random", "million")
-
-
-@dataclass
-class Run:
-    """What one command took."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mib: float
-
-
-def measured(command: list[str], environment: dict[str, str] | None = None) -> Run:
-    """Runs a command and waits for it; a failure ends the benchmark."""
-    os.sync()
-    start = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command)}\nended with {process.returncode}: {said.decode(errors='replace')[-2000:]}")
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 @contextlib.contextmanager
@@ -281,16 +257,6 @@ def main() -> None:
         "stored": benchmark.stored,
     }, indent=1))
     print(f"\nevery run: {result}")
-
-
-def release_build() -> Path:
-    metadata = json.loads(subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps"],
-                                         cwd=ROOT, check=True, capture_output=True, text=True).stdout)
-    found = sorted(Path(metadata["target_directory"]).glob("*/release/bkpctl")) + \
-        sorted(Path(metadata["target_directory"]).glob("release/bkpctl"))
-    if not found:
-        sys.exit("there is no release build: cargo build --release")
-    return found[0]
 
 
 if __name__ == "__main__":

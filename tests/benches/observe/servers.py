@@ -1,0 +1,183 @@
+"""OpenSSH servers in network namespaces of their own, with a delay on the way to them.
+
+A controller's namespace has a bridge to one namespace for each server. Nothing is reached
+from outside and nothing outside is reached. Kernels without netem are common, so the delay is
+made by a proxy in the controller's namespace, one port a server: whatever arrives goes on half
+a round trip later, and a connection is made after a whole one.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FIRST_PORT = 22001
+
+
+class Servers:
+    """Servers that are reached at `127.0.0.1`, port 22001 and up, from within the controller's namespace."""
+
+    def __init__(self, work: Path, count: int, round_trip: float):
+        self.work = work
+        self.count = count
+        self.round_trip = round_trip
+        self.controller = f"bkpctl-observe-{os.getpid()}"
+        self.processes: list[subprocess.Popen] = []
+        self.spaces: list[str] = []
+
+    @property
+    def ports(self) -> list[int]:
+        return [FIRST_PORT + number for number in range(self.count)]
+
+    @property
+    def identity(self) -> Path:
+        return self.work / "identity"
+
+    def host_key(self) -> str:
+        """Returns the servers' public key, which all share, without its comment."""
+        return " ".join((self.work / "host_key.pub").read_text().split()[:2])
+
+    def inside(self, command: list[str]) -> list[str]:
+        """Returns a command that runs in the controller's namespace."""
+        return ["ip", "netns", "exec", self.controller, *command]
+
+    def __enter__(self) -> "Servers":
+        try:
+            self.make_keys()
+            self.make_spaces()
+            for number in range(self.count):
+                self.start_server(number)
+            proxy = [sys.executable, __file__, str(self.count), str(self.round_trip)]
+            self.processes.append(subprocess.Popen(self.inside(proxy)))
+            self.wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait()
+        for space in reversed(self.spaces):
+            subprocess.run(["ip", "netns", "delete", space], check=False)
+
+    def make_keys(self) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        for name in ("identity", "host_key"):
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.work / name))
+        shutil.copy(self.work / "identity.pub", self.work / "authorized_keys")
+
+    def make_spaces(self) -> None:
+        self.space(self.controller)
+        run(*self.inside(["ip", "link", "add", "hub", "type", "bridge"]))
+        run(*self.inside(["ip", "address", "add", "10.213.0.1/16", "dev", "hub"]))
+        run(*self.inside(["ip", "link", "set", "hub", "up"]))
+        for number in range(self.count):
+            name = f"{self.controller}-{number}"
+            self.space(name)
+            run(*self.inside(["ip", "link", "add", f"to{number}", "type", "veth", "peer", "name", "hub", "netns", name]))
+            run(*self.inside(["ip", "link", "set", f"to{number}", "master", "hub", "up"]))
+            run("ip", "-n", name, "address", "add", f"{address(number)}/16", "dev", "hub")
+            run("ip", "-n", name, "link", "set", "hub", "up")
+
+    def space(self, name: str) -> None:
+        run("ip", "netns", "add", name)
+        self.spaces.append(name)
+        run("ip", "-n", name, "link", "set", "lo", "up")
+
+    def start_server(self, number: int) -> None:
+        config = self.work / f"sshd-{number}"
+        config.write_text(
+            f"ListenAddress {address(number)}\nPort 22\nHostKey {self.work}/host_key\nPidFile none\n"
+            f"AuthorizedKeysFile {self.work}/authorized_keys\nStrictModes no\nUsePAM no\n"
+            "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+            "PrintMotd no\nMaxStartups 100\n")
+        with open(self.work / f"log-{number}", "wb") as log:
+            self.processes.append(subprocess.Popen(
+                ["ip", "netns", "exec", f"{self.controller}-{number}", "/usr/sbin/sshd", "-D", "-e", "-f", str(config)],
+                stderr=log))
+
+    def wait(self) -> None:
+        """Waits until each server shows its banner through the proxy."""
+        probe = ("import socket,sys\n"
+                 "for port in map(int, sys.argv[1:]):\n"
+                 "    with socket.create_connection(('127.0.0.1', port), 5) as s:\n"
+                 "        s.settimeout(5); assert s.recv(4) == b'SSH-', port\n")
+        deadline = time.monotonic() + 30
+        while True:
+            asked = subprocess.run(self.inside([sys.executable, "-c", probe, *map(str, self.ports)]),
+                                   capture_output=True, text=True)
+            if asked.returncode == 0:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the servers do not answer: {asked.stderr}")
+            time.sleep(0.2)
+
+
+def address(number: int) -> str:
+    return f"10.213.1.{number + 1}"
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+    """Passes bytes on, each as late as the others, so that order and rate stay; then the end."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue = asyncio.Queue()
+
+    async def take() -> None:
+        data = b"-"
+        while data:
+            try:
+                data = await reader.read(1 << 16)
+            except ConnectionError:
+                data = b""
+            waiting.put_nowait((loop.time() + delay, data))
+
+    taking = asyncio.create_task(take())
+    try:
+        while True:
+            due, data = await waiting.get()
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            if not data:
+                break
+            writer.write(data)
+            await writer.drain()
+        await taking
+    except ConnectionError:
+        taking.cancel()
+    finally:
+        writer.close()
+
+
+async def proxy(count: int, round_trip: float) -> None:
+    async def serve(number: int) -> asyncio.Server:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(round_trip)
+            there, back = await asyncio.open_connection(address(number), 22)
+            await asyncio.gather(pass_on(reader, back, round_trip / 2), pass_on(there, writer, round_trip / 2))
+
+        return await asyncio.start_server(connected, "127.0.0.1", FIRST_PORT + number, backlog=64)
+
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    servers = [await serve(number) for number in range(count)]
+    await ended.wait()
+    for server in servers:
+        server.close()
+    # Connections that tools keep open end with the process.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(proxy(int(sys.argv[1]), float(sys.argv[2])))
