@@ -98,7 +98,9 @@ class Servers:
             f"ListenAddress {address(number)}\nPort 22\nHostKey {self.work}/host_key\nPidFile none\n"
             f"AuthorizedKeysFile {self.work}/authorized_keys\nStrictModes no\nUsePAM no\n"
             "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            "PrintMotd no\nMaxStartups 100\n")
+            "PrintMotd no\nMaxStartups 100\n"
+            # What this machine's shells do when they start is no part of it.
+            f"SetEnv HOME={self.work}\n")
         with open(self.work / f"log-{number}", "wb") as log:
             self.processes.append(subprocess.Popen(
                 ["ip", "netns", "exec", f"{self.controller}-{number}", "/usr/sbin/sshd", "-D", "-e", "-f", str(config)],
