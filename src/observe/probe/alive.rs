@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 
 use crate::transport::shell_assign;
 
+/// `touch_all PATH…` writes a line for each that answers: its number and the space of its
+/// filesystem, if that could be told. `is_alive` and `space_of` look there.
 const FUNCTION: &str = r#"
-is_alive() { case $alive in *" $1 "*) return 0 ;; esac; return 1; }
+is_alive() { case $touched in *"$nl$1 "*) return 0 ;; esac; return 1; }
+space_of() { s=${touched#*"$nl$1 "}; s=${s%%"$nl"*}; }
 touch_all() {
     {
         i=0
         for p in "$@"; do
-            ( ls -ldL "$p" >/dev/null; stat -f "$p" >/dev/null; echo "$i" ) &
+            ( [ -e "$p" ]; stat -f -c "$i %S %b %a %c %d" "$p" || echo "$i " ) &
             i=$((i + 1))
         done
         ( sleep "$limit"; echo late ) &
@@ -27,6 +30,6 @@ pub(super) fn command(paths: &[String], seconds: u64) -> String {
         text.push_str("set -- \"$@\" \"$p\"\n");
     }
     writeln!(text, "limit={seconds}").expect("writing to a String never fails");
-    text.push_str("alive=\" $(echo $(touch_all \"$@\")) \"\n");
+    text.push_str("touched=\"$nl$(touch_all \"$@\")$nl\"\n");
     text
 }

@@ -3,10 +3,15 @@
 use crate::observe::records::Records;
 
 pub(super) const COMMAND: &str = r#"
-out host.name "$(uname -n)"
-out host.arch "$(uname -m)"
-show host.machine /etc/machine-id 64
-show host.os /etc/os-release 4096
+out host.system "$(uname -nm)"
+l= s=
+if [ -r /etc/machine-id ]; then IFS= read -r l </etc/machine-id; out host.machine "$l"; fi
+if [ -r /etc/os-release ]; then
+    while IFS= read -r l; do
+        case $l in NAME=*|PRETTY_NAME=*) s=$s$l$nl ;; esac
+    done </etc/os-release
+    out host.os "$s"
+fi
 "#;
 
 /// Is what machine it is.
@@ -20,9 +25,11 @@ pub(super) struct Host {
 
 pub(super) fn parse(records: &Records<'_>) -> Host {
     let machine_id = records.text("host.machine");
+    let system = records.text("host.system").unwrap_or_default();
+    let (hostname, arch) = system.rsplit_once(' ').unwrap_or((&system, ""));
     Host {
-        hostname: records.text("host.name").unwrap_or_default(),
-        arch: records.text("host.arch").unwrap_or_default(),
+        hostname: hostname.to_owned(),
+        arch: arch.to_owned(),
         // During installation the file holds a word instead of an id.
         machine_id: machine_id
             .filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())),

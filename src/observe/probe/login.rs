@@ -18,8 +18,7 @@ if {through_sudo}; then
     out login.groups "$(id -G "$SUDO_USER" 2>/dev/null)"
 else
     luid=$uid lgid=$gid
-    out login.user "$(id -un 2>/dev/null)"
-    out login.groups "$(id -G)"
+    out login.me "$me"
 fi
 out login.uid "$luid"
 out login.gid "$lgid"
@@ -30,10 +29,13 @@ out login.effective "$uid"
 
 pub(super) fn parse(records: &Records<'_>) -> Login {
     let uid = records.number("login.uid").unwrap_or(u32::MAX);
-    let groups = records.text("login.groups").unwrap_or_default();
+    let me = String::from_utf8_lossy(records.get("login.me").unwrap_or_default());
+    let (own_name, own_groups) = me_in_words(&me);
+    let groups = records.text("login.groups").unwrap_or(own_groups);
     Login {
         user: records
             .text("login.user")
+            .or(own_name)
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| uid.to_string()),
         uid,
@@ -45,6 +47,22 @@ pub(super) fn parse(records: &Records<'_>) -> Login {
             .collect(),
         privileged: records.number("login.effective") == Some(0_u32),
     }
+}
+
+/// Reads what `id` prints, `uid=0(root) gid=0(root) groups=0(root),1(bin)`: the user's name and
+/// the numbers of the groups.
+fn me_in_words(me: &str) -> (Option<String>, String) {
+    let user = me.split(" gid=").next().unwrap_or_default();
+    let name = user
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    let groups = me.rsplit_once(" groups=").map_or("", |(_, groups)| groups);
+    // SELinux says a context behind them.
+    let groups = groups.split(" context=").next().unwrap_or_default();
+    let number =
+        |group: &str| -> String { group.chars().take_while(char::is_ascii_digit).collect() };
+    let numbers: Vec<String> = groups.split(',').map(number).collect();
+    (name.map(str::to_owned), numbers.join(" "))
 }
 
 #[cfg(test)]
@@ -65,6 +83,32 @@ mod tests {
                 privileged: true
             }
         );
+    }
+
+    #[test]
+    fn what_id_prints_is_read_on_every_system() {
+        for (me, name, groups) in [
+            (
+                "uid=0(root) gid=0(root) groups=0(root),1(bin)",
+                Some("root"),
+                "0 1",
+            ),
+            (
+                "uid=1000(ops) gid=1000(ops) groups=1000(ops),27(sudo) context=a:b:c,d",
+                Some("ops"),
+                "1000 27",
+            ),
+            ("uid=107 gid=107 groups=107", None, "107"),
+            (
+                "uid=1(LAB\\a (b)) gid=1(x) groups=1(x),2(domain users)",
+                Some("LAB\\a (b)"),
+                "1 2",
+            ),
+            ("", None, ""),
+        ] {
+            let read = me_in_words(me);
+            assert_eq!((read.0.as_deref(), read.1.as_str()), (name, groups), "{me}");
+        }
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Paths: every component with its owner and mode, the mount, the space.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::mounts::Mounts;
 use crate::model::ByteSize;
 use crate::model::observed::{Component, ComponentKind, Outcome, PathFacts, Space};
 use crate::observe::records::{Records, text};
+use crate::observe::wanted::Wanted;
 
-/// Looks at `$2` under the number `$1`; what is missing is seen as far as it exists.
+/// Looks at `$2` under the number `$1`; what is missing is seen as far as it exists, and with
+/// `$3` it is looked whether anything is in it.
 ///
 /// A fresh filesystem's `lost+found` is no content, nor are the folders without files that
 /// an interrupted making of a repository leaves: whoever finishes it finds nothing of value.
@@ -15,10 +18,14 @@ const FUNCTION: &str = r#"
 look() {
     k=path.$1 a=$2 o=ok
     if ! is_alive "$1"; then out "$k.outcome" timeout; return; fi
-    m=$(stat -L -c %f "$a" 2>&1) || case $m in *[Pp]ermission*) o=denied ;; *) o=missing ;; esac
+    e=$3
+    if ! [ -e "$a" ]; then
+        m=$(stat -L -c %f "$a" 2>&1) || case $m in *[Pp]ermission*) o=denied ;; *) o=missing ;; esac
+    fi
     out "$k.outcome" $o
     until [ -e "$a" ] || [ "$a" = / ]; do a=${a%/*}; a=${a:-/}; done
-    r=$(readlink -f "$a"; echo _); r=${r%_}; r=${r%"$nl"}; r=${r:-$a}
+    r=$a
+    if ! is_real "$a"; then r=$(readlink -f "$a"; echo _); r=${r%_}; r=${r%"$nl"}; r=${r:-$a}; fi
     out "$k.real" "$r"
     set -- /
     c= rest=${r#/}
@@ -28,11 +35,21 @@ look() {
         case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
     done
     out "$k.stats" "$(stat -c '%f %u %g' "$@" 2>/dev/null)"
-    s=$(stat -f -c '%S %b %a %c %d' "$r" 2>/dev/null) || s=$(df -Pk "$r" 2>/dev/null | tail -n 1)
+    space_of "${k#path.}"
+    [ -n "$s" ] || s=$(stat -f -c '%S %b %a %c %d' "$r" 2>/dev/null) || s=$(df -Pk "$r" 2>/dev/null | tail -n 1)
     out "$k.space" "$s"
-    if [ $o = ok ] && [ -d "$r" ] && [ -r "$r" ] && [ -x "$r" ]; then
+    if [ -n "$e" ] && [ $o = ok ] && [ -d "$r" ] && [ -r "$r" ] && [ -x "$r" ]; then
         if is_empty "$r"; then out "$k.empty" yes; else out "$k.empty" no; fi
     fi
+}
+is_real() {
+    case $1/ in //) return 0 ;; *//*|*/./*|*/../*) return 1 ;; esac
+    c= rest=${1#/}
+    while [ -n "$rest" ]; do
+        c=$c/${rest%%/*}
+        [ -L "$c" ] && return 1
+        case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+    done
 }
 is_empty() {
     set -- "$1" keys packs meta index snapshots receipts gc verify proofs recovery damaged sessions
@@ -48,15 +65,21 @@ is_empty() {
 "#;
 
 /// The first argument is the state folder, the wanted paths follow.
-pub(super) fn command(count: usize) -> String {
-    format!(
-        "{FUNCTION}
-i=0
-if [ -n \"$folder\" ]; then look 0 \"$1\"; fi
-shift
-while [ $i -lt {count} ]; do i=$((i + 1)); look $i \"$1\"; shift; done
-"
-    )
+///
+/// Whether a source is empty matters to nobody, and it may be long to list.
+pub(super) fn command(wanted: &Wanted) -> String {
+    let mut text = format!("{FUNCTION}\nif [ -n \"$folder\" ]; then look 0 \"$1\"; fi\nshift\n");
+    for (index, path) in wanted.paths.iter().enumerate() {
+        let is_source = wanted
+            .sources
+            .iter()
+            .any(|source| source.paths.contains(path));
+        let is_store = wanted.datastores.iter().any(|store| store.path == *path);
+        let entries = if is_source && !is_store { "" } else { " e" };
+        writeln!(text, "look {} \"$1\"{entries}; shift", index + 1)
+            .expect("writing to a String never fails");
+    }
+    text
 }
 
 pub(super) fn parse(

@@ -34,16 +34,19 @@ pve() {
     while IFS= read -r p; do set -- "$@" "$p"; done <<LIST
 $(pve_folders | sort -u | head -n 64)
 LIST
-    others=$alive
-    alive=" $(echo $(touch_all "$@")) "
+    others=$touched
+    touched="$nl$(touch_all "$@")$nl"
     i=0
     for p in "$@"; do
         s=
-        if is_alive $i; then s=$(pve_space "$p"); fi
+        if is_alive $i; then
+            space_of $i
+            [ -n "$s" ] || s=$(pve_space "$p")
+        fi
         out "pve.folder.$i" "$s$nl$p"
         i=$((i + 1))
     done
-    alive=$others
+    touched=$others
 }
 if [ -r /etc/pve/storage.cfg ]; then pve; fi
 "#;
