@@ -359,6 +359,12 @@ pub const CODES: &[Code] = &[
         "Install it, correct the topology, or log in as root.",
     ),
     code(
+        "BK335",
+        "a source's path was not looked at",
+        "The facts that the plan is made from do not have it: they were saved for another state of the topology.",
+        "Look again: bkpctl observe --save FILE.",
+    ),
+    code(
         "BK401",
         "a reading key is missing",
         "Snapshots are sealed for it. apply never makes one silently: on a machine that is thrown away it would be the only one.",

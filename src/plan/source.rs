@@ -130,6 +130,11 @@ fn check_paths(
         .fix("look for a network mount whose server is gone");
         return draft.refuse(goal, format!("{path} does not answer"), finding);
     }
+    if let Some(path) = paths.iter().find(|path| !facts.paths.contains_key(*path)) {
+        let message = format!("{path} on {} was not looked at", source.on);
+        let finding = Finding::error("BK335", address, message.clone()).fix("observe again");
+        return draft.refuse(goal, message, finding);
+    }
     let denied = paths.iter().any(|p| outcome(&p) == Some(Outcome::Denied));
     let readable = facts.sources.get(name).and_then(|seen| seen.readable);
     if denied || readable == Some(false) {

@@ -426,6 +426,17 @@ fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> 
     }
     for (source, declared) in &topology.sources {
         if declared.on == *on {
+            let read: &[String] = match &declared.content {
+                Content::Paths { paths, .. } => paths,
+                Content::Volume { device, .. } => std::slice::from_ref(device),
+                Content::Command { .. } | Content::Guest(_) => &[],
+            };
+            for source_path in read {
+                if !dice.one_in(20) {
+                    let seen_path = path(dice, source_path, true);
+                    facts.paths.insert(source_path.clone(), seen_path);
+                }
+            }
             let bytes = u64::try_from(dice.below(256)).expect("small") << 20;
             let seen = SourceFacts {
                 bytes: (!dice.one_in(3)).then_some(ByteSize(bytes)),
