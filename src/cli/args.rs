@@ -54,6 +54,8 @@ pub enum Command {
     Key(Key),
     /// Print the host key a node offers, as a line to paste
     HostKey(HostKey),
+    /// Plan from saved states and compare with the plans that are expected
+    Test(Test),
     /// Take everything of bkpctl's off a node; datastores stay
     Leave(Leave),
     /// Explain the code of a finding or a mistake, or who may write to a datastore
@@ -313,6 +315,23 @@ pub struct HostKey {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub nodes: Nodes,
+}
+
+/// `test`
+#[derive(Debug, Args)]
+pub struct Test {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub place: Where,
+    /// Where states are kept [default: tests, beside the topology]
+    #[arg(long = "in", value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// Expect the plans that are made now, from now on
+    #[arg(long)]
+    pub update: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `leave`

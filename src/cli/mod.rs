@@ -59,6 +59,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
             code_file,
             key_file,
         }) => commands::key::recover(context, code_file, key_file),
+        Command::Test(args) => commands::test::run(context, args),
         Command::Leave(args) => commands::leave::run(context, args),
         Command::HostKey(args) => commands::host_key::run(context, args),
         Command::Explain(args) => commands::explain::run(context, args),

@@ -114,6 +114,44 @@ fn a_saved_plan_is_applied_once_and_is_stale_afterwards() {
 }
 
 #[test]
+fn a_change_of_the_topology_shows_as_a_change_of_its_plans() {
+    let sandbox = sandbox();
+    let test = |more: &[&str]| sandbox.run(&[&["test"], more].concat());
+    test(&[]).exits(1).says("observe --save");
+    fs::create_dir(sandbox.join("tests")).expect("a folder");
+    sandbox
+        .run(&["observe", "--save", "tests/fresh.facts.json"])
+        .exits(0);
+    test(&[]).exits(1).says("no plan is expected yet");
+    test(&["--update"]).exits(0).says("fresh  written");
+    test(&[]).exits(0).says("1 of 1 state as expected");
+    // What is expected lies beside the topology, wherever the tests are run.
+    let topology = sandbox.join("topology.kdl").display().to_string();
+    test(&[&topology]).exits(0).says("1 of 1 state as expected");
+
+    let changed = TOPOLOGY.replace(
+        "source \"data\" on=\"here\" { path \"data\" }",
+        "source \"data\" on=\"here\" { path \"gone\" }",
+    );
+    sandbox.write("topology.kdl", changed);
+    test(&[])
+        .exits(1)
+        .says("the plan differs")
+        .says("+  ✗ BK335 source.data")
+        .says("0 of 1 state as expected");
+    let json = test(&["--json"]).exits(1).stdout;
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["cases"][0]["verdict"], "differs", "{report}");
+    // Only who says so changes what is expected.
+    test(&[]).exits(1);
+    sandbox.write("tests/broken.facts.json", "{}");
+    test(&["--update"])
+        .exits(1)
+        .says("can't be used")
+        .says("1 of 2");
+}
+
+#[test]
 fn facts_that_were_saved_give_the_same_plan_later_and_reach_no_node() {
     let sandbox = sandbox();
     sandbox

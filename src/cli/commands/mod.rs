@@ -16,4 +16,5 @@ pub mod serve;
 pub mod snapshots;
 pub mod status;
 pub mod store;
+pub mod test;
 pub mod validate;

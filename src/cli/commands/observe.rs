@@ -68,7 +68,7 @@ pub fn facts(
 }
 
 /// Reads facts of a topology's nodes.
-fn read(file: &Path, topology: &TopologyId) -> Result<Facts, Failure> {
+pub fn read(file: &Path, topology: &TopologyId) -> Result<Facts, Failure> {
     let value: serde_json::Value = serde_json::from_slice(&documents::read(file)?)
         .map_err(|error| unreadable(file, format!("it is no JSON: {error}")))?;
     let format = value.get("format").and_then(serde_json::Value::as_u64);

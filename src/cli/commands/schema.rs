@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use crate::cli::commands::{run, snapshots, status};
+use crate::cli::commands::{run, snapshots, status, test};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
 /// The names of all schemas, with what each describes.
-pub const NAMES: [(&str, &str); 8] = [
+pub const NAMES: [(&str, &str); 9] = [
     (
         "topology",
         "the topology language: blocks, their arguments, properties and children",
@@ -19,6 +19,7 @@ pub const NAMES: [(&str, &str); 8] = [
     ("status.v1", "bkpctl status --json"),
     ("snapshots.v1", "bkpctl snapshots --json"),
     ("run.v1", "bkpctl run --json"),
+    ("test.v1", "bkpctl test --json"),
 ];
 
 /// Prints a schema as JSON, or the list of their names.
@@ -55,6 +56,7 @@ pub fn text(name: &str) -> Option<String> {
         "status.v1" => Some(pretty(&schemars::schema_for!(status::Status))),
         "snapshots.v1" => Some(pretty(&schemars::schema_for!(snapshots::Snapshots))),
         "run.v1" => Some(pretty(&schemars::schema_for!(run::Report))),
+        "test.v1" => Some(pretty(&schemars::schema_for!(test::Report))),
         _ => None,
     }
 }
