@@ -27,8 +27,10 @@ from servers import Servers  # noqa: E402
 ROUND_TRIP = 0.020
 
 
-class Bkpctl:
-    name = "bkpctl"
+class Tool:
+    """One tool, with a folder and a home of its own."""
+
+    name = ""
 
     def __init__(self, work: Path, servers: Servers, program: Path):
         self.work = work / self.name
@@ -36,7 +38,14 @@ class Bkpctl:
         self.program = program
 
     def version(self) -> str:
-        return said([str(self.program), "--version"])
+        return said([str(self.program), "--version"]).splitlines()[0]
+
+    def environment(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self.work), "LC_ALL": "C.UTF-8"}
+
+
+class Bkpctl(Tool):
+    name = "bkpctl"
 
     def prepare(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
@@ -57,41 +66,30 @@ class Bkpctl:
     def command(self) -> list[str]:
         return [str(self.program), "plan", "--json", str(self.work)]
 
-    def environment(self) -> dict[str, str]:
-        return environment(self.work)
-
     def check(self, output: str) -> None:
-        nodes = json.loads(output)["plan"]["nodes"] if '"plan"' in output[:200] else json.loads(output)["nodes"]
+        nodes = json.loads(output)["nodes"]
         missed = [node for node in nodes if node.get("unreachable")]
         if missed or len(nodes) != self.servers.count:
             sys.exit(f"not every node was seen: {missed[:2]}")
 
 
-class Ansible:
+class Ansible(Tool):
     name = "ansible"
-
-    def __init__(self, work: Path, servers: Servers, programs: Path):
-        self.work = work / self.name
-        self.servers = servers
-        self.programs = programs / "ansible"
-
-    def version(self) -> str:
-        return said([str(self.programs / "bin/ansible"), "--version"]).splitlines()[0]
 
     def prepare(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        installed(self.programs, "ansible-core")
+        installed(self.program, "ansible-core")
         lines = [f"n{number} ansible_host=127.0.0.1 ansible_port={port} ansible_user=root "
                  f"ansible_ssh_private_key_file={self.servers.identity} ansible_python_interpreter={sys.executable}"
                  for number, port in enumerate(self.servers.ports)]
         (self.work / "inventory").write_text("\n".join(lines) + "\n")
 
     def command(self) -> list[str]:
-        return [str(self.programs / "bin/ansible"), "all", "-i", str(self.work / "inventory"), "-m", "setup",
+        return [str(self.program), "all", "-i", str(self.work / "inventory"), "-m", "setup",
                 "-f", str(self.servers.count)]
 
     def environment(self) -> dict[str, str]:
-        return environment(self.work) | {
+        return super().environment() | {
             "ANSIBLE_PIPELINING": "True",
             "ANSIBLE_HOST_KEY_CHECKING": "False",
             "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=600 -o StrictHostKeyChecking=no "
@@ -109,20 +107,12 @@ class Ansible:
             subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "x"], capture_output=True)
 
 
-class Pyinfra:
+class Pyinfra(Tool):
     name = "pyinfra"
-
-    def __init__(self, work: Path, servers: Servers, programs: Path):
-        self.work = work / self.name
-        self.servers = servers
-        self.programs = programs / "pyinfra"
-
-    def version(self) -> str:
-        return said([str(self.programs / "bin/pyinfra"), "--version"])
 
     def prepare(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        installed(self.programs, "pyinfra")
+        installed(self.program, "pyinfra")
         hosts = [(f"n{number}", {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_user": "root",
                                  "ssh_key": str(self.servers.identity), "ssh_strict_host_key_checking": "no",
                                  "ssh_known_hosts_file": "/dev/null"})
@@ -138,23 +128,18 @@ class Pyinfra:
             "    host.get_fact(server.Which, command=program)\n")
 
     def command(self) -> list[str]:
-        return [str(self.programs / "bin/pyinfra"), "--yes", "--dry", str(self.work / "inventory.py"),
+        return [str(self.program), "--yes", "--dry", str(self.work / "inventory.py"),
                 str(self.work / "facts.py")]
-
-    def environment(self) -> dict[str, str]:
-        return environment(self.work)
 
     def check(self, output: str) -> None:
         if "No hosts remaining" in output:
             sys.exit(f"pyinfra did not reach the nodes: {output[:500]}")
 
 
-def environment(home: Path) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
-
-
-def installed(folder: Path, package: str) -> None:
-    if not (folder / "bin/pip").exists():
+def installed(program: Path, package: str) -> None:
+    """Installs a package into the environment that its program is to be in."""
+    folder = program.parents[1]
+    if not program.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(folder / "bin/pip"), "install", "--quiet", package], check=True)
 
@@ -185,8 +170,8 @@ def main() -> None:
     work = arguments.work.resolve()
     program = (arguments.bkpctl or release_build()).resolve()
     with Servers(work / "servers", arguments.nodes, ROUND_TRIP) as servers:
-        tools = [Bkpctl(work, servers, program), Ansible(work, servers, work / "programs"),
-                 Pyinfra(work, servers, work / "programs")]
+        peers = [tool(work, servers, work / "programs" / tool.name / "bin" / tool.name) for tool in (Ansible, Pyinfra)]
+        tools = [Bkpctl(work, servers, program), *peers]
         for tool in tools:
             tool.prepare()
         print(f"{os.cpu_count()} cores, Linux {platform.release()}, {arguments.nodes} nodes, "
@@ -202,7 +187,7 @@ def main() -> None:
                 runs[tool.name].append(run)
                 print(f"  {tool.name:8} {run.seconds:6.2f} s  {run.cpu_seconds:6.2f} cpu-s  {run.peak_mib:5.0f} MiB",
                       flush=True)
-        tools[1].close()
+        peers[0].close()
     ours = statistics.median(run.seconds for run in runs["bkpctl"])
     print("\nmedians, seconds")
     for name, of_tool in runs.items():

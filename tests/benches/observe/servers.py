@@ -131,53 +131,71 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True)
 
 
-async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
-    """Passes bytes on, each as late as the others, so that order and rate stay; then the end."""
-    loop = asyncio.get_running_loop()
-    waiting: asyncio.Queue = asyncio.Queue()
+class Half(asyncio.Protocol):
+    """One side of a connection through the proxy: what it says reaches the other half later."""
 
-    async def take() -> None:
-        data = b"-"
-        while data:
-            try:
-                data = await reader.read(1 << 16)
-            except ConnectionError:
-                data = b""
-            waiting.put_nowait((loop.time() + delay, data))
+    def __init__(self, delay: float):
+        self.delay = delay
+        self.other: Half | None = None
+        self.transport: asyncio.Transport | None = None
+        self.early: list[bytes] = []
 
-    taking = asyncio.create_task(take())
-    try:
-        while True:
-            due, data = await waiting.get()
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            if not data:
-                break
-            writer.write(data)
-            await writer.drain()
-        await taking
-    except ConnectionError:
-        taking.cancel()
-    finally:
-        writer.close()
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self.early.append(data)
+        else:
+            asyncio.get_running_loop().call_later(self.delay, self.other.say, data)
+
+    def eof_received(self) -> bool:
+        self.later(lambda other: other.transport.write_eof())
+        return True
+
+    def connection_lost(self, _) -> None:
+        self.later(lambda other: other.transport.close())
+
+    def later(self, act) -> None:
+        if self.other is not None:
+            asyncio.get_running_loop().call_later(self.delay, self.other.while_open, act)
+
+    def say(self, data: bytes) -> None:
+        self.while_open(lambda own: own.transport.write(data))
+
+    def while_open(self, act) -> None:
+        if not self.transport.is_closing():
+            act(self)
+
+
+class Client(Half):
+    """The side that connected: its server is reached one round trip later."""
+
+    def __init__(self, number: int, delay: float):
+        super().__init__(delay)
+        self.number = number
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        loop.call_later(2 * self.delay, lambda: loop.create_task(self.reach()))
+
+    async def reach(self) -> None:
+        server = Half(self.delay)
+        await asyncio.get_running_loop().create_connection(lambda: server, address(self.number), 22)
+        self.other, server.other = server, self
+        for data in self.early:
+            self.data_received(data)
 
 
 async def proxy(count: int, round_trip: float) -> None:
-    async def serve(number: int) -> asyncio.Server:
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asyncio.sleep(round_trip)
-            there, back = await asyncio.open_connection(address(number), 22)
-            await asyncio.gather(pass_on(reader, back, round_trip / 2), pass_on(there, writer, round_trip / 2))
-
-        return await asyncio.start_server(connected, "127.0.0.1", FIRST_PORT + number, backlog=64)
-
+    loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    servers = [await serve(number) for number in range(count)]
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    for number in range(count):
+        await loop.create_server(lambda number=number: Client(number, round_trip / 2), "127.0.0.1", FIRST_PORT + number)
     await ended.wait()
-    for server in servers:
-        server.close()
     # Connections that tools keep open end with the process.
-    sys.stderr.flush()
     os._exit(0)
 
 
