@@ -55,6 +55,8 @@ pub struct RestoreOptions {
     pub existing: Existing,
     /// How many threads fill files; more if the store is far away.
     pub threads: usize,
+    /// Whether to wait until the disk has everything.
+    pub sync: bool,
 }
 
 impl Default for RestoreOptions {
@@ -63,6 +65,7 @@ impl Default for RestoreOptions {
             paths: Vec::new(),
             existing: Existing::Refuse,
             threads: std::thread::available_parallelism().map_or(2, usize::from) + 2,
+            sync: true,
         }
     }
 }
@@ -134,8 +137,10 @@ pub fn restore(
     report.failed.clone_from(&failed.named);
     report.failed_total = failed.paths.len() as u64;
     (report.notes, report.unchanged) = target.finish();
-    // A disk that fails late must not make a restore look good.
-    target.sync().map_err(not_on_disk)?;
+    if options.sync {
+        // A disk that fails late must not make a restore look good.
+        target.sync().map_err(not_on_disk)?;
+    }
     Ok(report)
 }
 
@@ -182,7 +187,10 @@ impl Restore<'_> {
             let (working, ended) = bounded(0);
             scope.spawn(move || {
                 let written = || self.source.written();
-                if let Err(source) = flush_along(&ended, written, || self.target.sync()) {
+                let flush = || self.target.sync();
+                if self.options.sync
+                    && let Err(source) = flush_along(&ended, written, flush)
+                {
                     self.give_up(not_on_disk(source));
                 }
             });

@@ -24,7 +24,7 @@ use crate::run::fleet::{Fleet, Rights};
 use crate::run::job::{DrillJob, DrillReport, KeyMaterial, Progress};
 use crate::run::message::{Call, Fault, FaultKind, Reply};
 use crate::run::meter::Meter;
-use crate::run::restore::{failures, newest, restore_opened};
+use crate::run::restore::{Destination, failures, newest, restore_opened};
 use crate::run::store_call::Allowed;
 use crate::run::{Cancel, here, keys};
 
@@ -165,7 +165,12 @@ fn examine(
     let opened = OpenSnapshot::open(repository, snapshot).map_err(engine)?;
     let restored = restore_opened(
         &opened,
-        (target, Existing::Refuse),
+        Destination {
+            folder: target,
+            existing: Existing::Refuse,
+            // It is compared and removed: nobody needs it on the disk.
+            sync: false,
+        },
         Vec::new(),
         tell,
         cancel,

@@ -30,6 +30,17 @@ pub struct Wanted<'a> {
     pub paths: Vec<Vec<u8>>,
 }
 
+/// Where a snapshot is put, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// The folder.
+    pub folder: &'a Path,
+    /// What to do with what is there.
+    pub existing: Existing,
+    /// Whether to wait until the disk has everything.
+    pub sync: bool,
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Restored {
@@ -61,15 +72,19 @@ pub fn restore(
     let store = fleet.store_named(wanted.from, Rights::Get)?;
     let repository = repository::open(store, Access::Reader(key))?;
     let snapshot = choose(&repository, wanted)?;
-    let place = (wanted.to, Existing::Refuse);
-    restore_snapshot(&repository, &snapshot, place, &wanted.paths, tell, cancel)
+    let to = Destination {
+        folder: wanted.to,
+        existing: Existing::Refuse,
+        sync: true,
+    };
+    restore_snapshot(&repository, &snapshot, to, &wanted.paths, tell, cancel)
 }
 
 /// Restores a snapshot, whole or by path; a file that can't be restored is an error.
 pub fn restore_snapshot(
     repository: &Repository,
     snapshot: &Snapshot,
-    (to, existing): (&Path, Existing),
+    to: Destination<'_>,
     paths: &[Vec<u8>],
     tell: Tell<'_>,
     cancel: &Cancel,
@@ -79,7 +94,7 @@ pub fn restore_snapshot(
         .iter()
         .map(|path| inner_path(path))
         .collect::<Result<_, _>>()?;
-    let report = restore_opened(&opened, (to, existing), paths, tell, cancel)?;
+    let report = restore_opened(&opened, to, paths, tell, cancel)?;
     if !report.is_whole() {
         let named: Vec<String> = failures(&report)
             .into_iter()
@@ -91,7 +106,7 @@ pub fn restore_snapshot(
                 "{} of {} files could not be restored; what is in {} is whole otherwise:{}",
                 report.failed_total,
                 report.files.max(report.failed_total),
-                to.display(),
+                to.folder.display(),
                 named.concat()
             ),
         ));
@@ -111,7 +126,7 @@ pub fn restore_snapshot(
 /// Restores an opened snapshot; the report tells which files could not be had.
 pub(super) fn restore_opened(
     opened: &OpenSnapshot,
-    (to, existing): (&Path, Existing),
+    to: Destination<'_>,
     paths: Vec<RelPath>,
     tell: Tell<'_>,
     cancel: &Cancel,
@@ -119,11 +134,12 @@ pub(super) fn restore_opened(
     let usual = RestoreOptions::default();
     let options = RestoreOptions {
         paths,
-        existing,
+        existing: to.existing,
+        sync: to.sync,
         threads: here::threads().unwrap_or(usual.threads),
     };
     let meter = Meter::new(tell, None);
-    crate::engine::restore(opened, to, &options, &meter, cancel)
+    crate::engine::restore(opened, to.folder, &options, &meter, cancel)
         .map_err(|error| Fault::engine(&error))
 }
 

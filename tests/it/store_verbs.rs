@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::support::sandbox::{Ran, Sandbox};
+use crate::support::tree::assert_same;
 
 /// A repository with two snapshots of `data`, opened by a key file.
 fn sandbox() -> Sandbox {
@@ -45,6 +46,8 @@ fn a_folder_is_brought_to_a_snapshot_and_back() {
     let sandbox = sandbox();
     let (old, new) = ids(&sandbox);
     store(&sandbox, &["restore", "store", &old, "back"]).exits(0);
+    store(&sandbox, &["restore", "store", &old, "hasty", "--no-sync"]).exits(0);
+    assert_same(&sandbox.join("back"), &sandbox.join("hasty"));
     store(&sandbox, &["restore", "store", &new, "back"])
         .exits(1)
         .says("is not empty")
@@ -105,6 +108,8 @@ fn an_image_goes_over_a_file_of_another_state() {
     store(&sandbox, &over).exits(0);
     let read = fs::read_to_string(sandbox.join("device")).expect("a file");
     assert_eq!(read, "second");
+    let hasty = [&over[..], &["--no-sync"]].concat();
+    store(&sandbox, &hasty).exits(2);
     let missing = ["restore", "store", &old, "one", "--to-device", "missing"];
     store(&sandbox, &missing)
         .exits(1)

@@ -251,6 +251,9 @@ pub struct StoreRestore {
     /// where they differ; a path after the snapshot says which one
     #[arg(long, value_name = "DEVICE", conflicts_with = "in_place")]
     pub to_device: Option<PathBuf>,
+    /// Do not wait until the disk has everything: a power loss soon after may take some of it
+    #[arg(long, conflicts_with = "to_device")]
+    pub no_sync: bool,
     /// The source whose latest snapshot is meant
     #[arg(long)]
     pub source: Option<String>,

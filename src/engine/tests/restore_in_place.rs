@@ -171,6 +171,7 @@ fn deletion_stays_below_what_is_restored() {
         paths: vec![RelPath::new("etc").expect("a path")],
         existing: Existing::Mirror,
         threads: 2,
+        ..RestoreOptions::default()
     };
     let report = restore(&snapshot, &target, &options, &Silent, &Cancel::new());
     assert_eq!(report.expect("a restore").deleted, 1);

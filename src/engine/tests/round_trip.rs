@@ -140,6 +140,7 @@ fn parts_are_restored_with_the_folders_above_them() {
             paths: paths.collect(),
             existing: Existing::Refuse,
             threads: 2,
+            ..RestoreOptions::default()
         };
         let report = restore(&snapshot, target.path(), &options, &Silent, &Cancel::new());
         report.map(|report| (target, report.files))

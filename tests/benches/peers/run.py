@@ -93,19 +93,25 @@ class Benchmark:
         self.note(what, tool.name, measured(command, tool.environment()))
 
     def restored(self, what: str, tool: Tool, restore) -> None:
-        with fresh_filesystem(self.scratch) as folder:
-            self.restored_into(folder, what, tool.name, restore(folder / "restored"), tool.environment())
-
-    def restored_into(self, folder: Path, what: str, who: str, command: list[str], environment=None) -> None:
         """Notes how long a restore ran, and how long it took until the disk had it all.
 
-        bkpctl waits for the disk before it says that a restore is done; no other tool does.
+        bkpctl waits for the disk unless told not to, so it runs both ways; no other tool waits.
         """
-        ran = measured(command, environment)
-        start = time.monotonic()
-        subprocess.run(["sync", "-f", str(folder)], check=True)
-        self.note(what, who, ran)
-        self.note(f"{what}+sync", who, replace(ran, seconds=ran.seconds + time.monotonic() - start))
+        with fresh_filesystem(self.scratch) as folder:
+            ran = measured(restore(folder / "restored"), tool.environment())
+            self.note(what, tool.name, ran)
+            if not isinstance(tool, Bkpctl):
+                self.note(f"{what}+sync", tool.name, synced(folder, ran))
+        if isinstance(tool, Bkpctl):
+            with fresh_filesystem(self.scratch) as folder:
+                self.act(f"{what}+sync", tool, tool.waiting(restore(folder / "restored")))
+
+    def copied(self, what: str, who: str, command) -> None:
+        """Notes the same of a yardstick."""
+        with fresh_filesystem(self.scratch) as folder:
+            ran = measured(command(folder / "copy"))
+            self.note(what, who, ran)
+            self.note(f"{what}+sync", who, synced(folder, ran))
 
     def tree(self, tool: Tool) -> None:
         tree, later = self.corpora.tree(), self.corpora.tree_later()
@@ -160,13 +166,11 @@ class Benchmark:
             tree = self.corpora.tree()
             self.note("tree first", "tar|zstd", measured(shell(f"tar cf - -C {tree} . | zstd -q -3 -T0 > {self.scratch}/tar.zst")))
             self.note("tree unchanged", "find", measured(shell(f"find {tree} -printf '%p %s %T@ %C@ %i\\n' > /dev/null")))
-            with fresh_filesystem(self.scratch) as folder:
-                self.restored_into(folder, "tree restore", "cp -a", ["cp", "-a", str(tree), str(folder / "copy")])
+            self.copied("tree restore", "cp -a", lambda to: ["cp", "-a", str(tree), str(to)])
         elif scenario == "image":
             image = self.corpora.image()
             self.note("image first", "zstd", measured(shell(f"zstd -q -f -3 -T0 {image} -o {self.scratch}/image.zst")))
-            with fresh_filesystem(self.scratch) as folder:
-                self.restored_into(folder, "image restore", "cp", ["cp", "--sparse=always", str(image), str(folder / "copy")])
+            self.copied("image restore", "cp", lambda to: ["cp", "--sparse=always", str(image), str(to)])
         elif scenario == "random":
             noise = self.corpora.random() / "noise"
             self.note("random first", "zstd", measured(shell(f"zstd -q -f -3 -T0 {noise} -o {self.scratch}/noise.zst")))
@@ -207,6 +211,13 @@ class Benchmark:
             ratio = f"; of smallest peer {by['bkpctl'] / min(others):.2f}" if "bkpctl" in by and others else ""
             lines.append(f"{what + ' stored MiB':18} {sizes}{ratio}")
         return "\n".join(lines)
+
+
+def synced(folder: Path, ran: Run) -> Run:
+    """Returns a run with the time added until the disk has what it wrote to a filesystem."""
+    start = time.monotonic()
+    subprocess.run(["sync", "-f", str(folder)], check=True)
+    return replace(ran, seconds=ran.seconds + time.monotonic() - start)
 
 
 def swap(one: Path, other: Path) -> None:

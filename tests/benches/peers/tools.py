@@ -96,7 +96,12 @@ class Bkpctl(Tool):
                 "--source", "corpus", *self.key()]
 
     def restore(self, to):
-        return [str(self.program), "store", "restore", str(self.repository), "latest", str(to), *self.key()]
+        return [str(self.program), "store", "restore", str(self.repository), "latest", str(to), "--no-sync",
+                *self.key()]
+
+    def waiting(self, restore: list[str]) -> list[str]:
+        """Returns a restore as it is by default: it ends when the disk has everything."""
+        return [word for word in restore if word != "--no-sync"]
 
     def verify(self):
         return [str(self.program), "store", "verify", str(self.repository), "--read-data", *self.key()]

@@ -16,7 +16,7 @@ use crate::engine::{OpenSnapshot, Repository, RestoreReport, Snapshot, restore_o
 use crate::model::ByteSize;
 use crate::run::message::Fault;
 use crate::run::meter::Meter;
-use crate::run::restore::{Restored, restore_snapshot};
+use crate::run::restore::{Destination, Restored, restore_snapshot};
 
 /// Restores to where the arguments say.
 pub(super) fn run(context: &Context, args: &StoreRestore) -> Outcome {
@@ -55,7 +55,11 @@ fn below(
         restore_snapshot(
             repository,
             snapshot,
-            (target, existing),
+            Destination {
+                folder: target,
+                existing,
+                sync: !args.no_sync,
+            },
             &paths,
             tell,
             cancel,
