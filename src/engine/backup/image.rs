@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::previous::Kept;
 use super::remembered::Remembered;
 use super::stats::{ReadCounter, Stage};
 use super::tree_writer::TreeWriter;
@@ -64,11 +65,11 @@ pub fn backup_image(
         ..Counts::default()
     };
     let mut previous = remembered.previous(repository, options);
-    let mut kept = None;
+    let mut kept = Kept::No;
     if image.is_file() {
         kept = previous.walk().keep(&mut entry, &writer);
     }
-    if let Some(origin) = kept {
+    if let Kept::Whole(origin) = kept {
         let bytes = entry.kind.data_bytes();
         observer.event(Event::Kept { bytes });
         counts.keep(bytes, origin);
@@ -96,7 +97,7 @@ pub fn backup_image(
     tree.push(&mut container(start.started))?;
     tree.push(&mut entry)?;
     if let (true, Some(cache)) = (image.is_file(), &mut remembered.cache) {
-        cache.push(&entry);
+        cache.push(&entry, None);
     }
     let made = Made {
         start,

@@ -14,10 +14,7 @@ use crate::engine::repository::{Repository, Snapshot};
 use crate::engine::writer::Writer;
 
 use super::BackupOptions;
-use super::cache::CacheReader;
-
-/// A file changed this shortly before a backup may change again unseen in the same tick.
-const SETTLED_NS: i64 = 2_000_000_000;
+use super::cache::{CacheReader, DataHash, Known, is_settled};
 
 /// Says which earlier backup had read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +23,25 @@ pub(super) enum Origin {
     Complete,
     /// One that was interrupted.
     Interrupted,
+}
+
+/// Says whether a file's data is what an earlier backup read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is.
+    Whole(Origin),
+    /// It is if it has this hash: the times do not tell.
+    IfSame(Doubt),
+    /// It has to be read.
+    No,
+}
+
+/// Is what is known of a file that may have changed in the tick in which it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) hash: DataHash,
+    pub(super) kind: Kind,
+    pub(super) spans: Vec<Span>,
 }
 
 /// Holds what earlier backups left.
@@ -102,7 +118,7 @@ struct Old<'a> {
     origin: Origin,
     started: i64,
     source: Source<'a>,
-    waiting: Option<Entry>,
+    waiting: Option<Known>,
 }
 
 enum Source<'a> {
@@ -121,17 +137,17 @@ impl<'a> Old<'a> {
     }
 
     /// Takes the entry of a path; paths must be asked for in order.
-    fn take(&mut self, path: &RelPath) -> Option<Entry> {
+    fn take(&mut self, path: &RelPath) -> Option<Known> {
         loop {
-            let entry = match self.waiting.take() {
-                Some(entry) => entry,
+            let known = match self.waiting.take() {
+                Some(known) => known,
                 None => self.next()?,
             };
-            match entry.path.cmp(path) {
+            match known.0.path.cmp(path) {
                 std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Equal => return Some(entry),
+                std::cmp::Ordering::Equal => return Some(known),
                 std::cmp::Ordering::Greater => {
-                    self.waiting = Some(entry);
+                    self.waiting = Some(known);
                     return None;
                 }
             }
@@ -147,10 +163,10 @@ impl<'a> Old<'a> {
     }
 
     /// An unreadable rest is like no rest.
-    fn next(&mut self) -> Option<Entry> {
+    fn next(&mut self) -> Option<Known> {
         match &mut self.source {
             Source::Cache(entries) => entries.next(),
-            Source::Snapshot(entries) => entries.next()?.ok(),
+            Source::Snapshot(entries) => Some((entries.next()?.ok()?, None)),
         }
     }
 }
@@ -165,10 +181,11 @@ pub(super) struct PreviousWalk<'a> {
 impl PreviousWalk<'_> {
     /// Fills in the data of a live file that did not change; paths must come in order.
     ///
-    /// Returns which backup had read it, or nothing if it must be read now.
-    pub(super) fn keep(&mut self, live: &mut Entry, writer: &Writer<'_>) -> Option<Origin> {
+    /// Says which backup had read it, or what else is known of it.
+    pub(super) fn keep(&mut self, live: &mut Entry, writer: &Writer<'_>) -> Kept {
+        let mut kept = Kept::No;
         for old in &mut self.olds {
-            let Some(entry) = old.take(&live.path) else {
+            let Some((entry, hash)) = old.take(&live.path) else {
                 continue;
             };
             let is_there = |chunk: &[u8; 32]| {
@@ -179,16 +196,28 @@ impl PreviousWalk<'_> {
                 found
             };
             let is_whole = entry.span_bytes() == entry.kind.data_bytes();
-            if is_whole
-                && is_unchanged(live, &entry, old.started)
-                && entry.spans.iter().map(|span| &span.chunk).all(is_there)
+            let is_settled = is_settled(&entry, old.started);
+            if !is_whole
+                || !looks_the_same(live, &entry)
+                || !(is_settled || hash.is_some())
+                || !entry.spans.iter().map(|span| &span.chunk).all(is_there)
             {
+                continue;
+            }
+            if is_settled {
                 live.kind = entry.kind;
                 live.spans = entry.spans;
-                return Some(old.origin);
+                return Kept::Whole(old.origin);
+            }
+            if let Some(hash) = hash {
+                kept = Kept::IfSame(Doubt {
+                    hash,
+                    kind: entry.kind,
+                    spans: entry.spans,
+                });
             }
         }
-        None
+        kept
     }
 
     /// Returns what an interrupted backup had read of an open file, if that is still there.
@@ -215,12 +244,16 @@ fn there(mut spans: Vec<Span>, writer: &Writer<'_>) -> Vec<Span> {
 
 /// Tells whether a file is what it was when a backup that `started` then read it.
 fn is_unchanged(live: &Entry, old: &Entry, started: i64) -> bool {
+    looks_the_same(live, old) && is_settled(old, started)
+}
+
+/// Tells whether nothing says that a file is not what it was.
+fn looks_the_same(live: &Entry, old: &Entry) -> bool {
     let (now, then) = (&live.meta, &old.meta);
     let is_file = matches!(old.kind, Kind::File { .. });
-    let is_same = old.kind.size() == live.kind.size()
-        && (now.mtime, now.ctime, now.inode) == (then.mtime, then.ctime, then.inode);
-    let is_settled = then.ctime.as_nanos() < started.saturating_sub(SETTLED_NS);
-    is_file && is_same && is_settled
+    is_file
+        && old.kind.size() == live.kind.size()
+        && (now.mtime, now.ctime, now.inode) == (then.mtime, then.ctime, then.inode)
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::Counts;
-use super::cache::CacheWriter;
+use super::cache::{CacheWriter, DataHash};
 use super::pipeline::{Piece, Pipeline, Reading, Ticket};
-use super::previous::{Previous, PreviousWalk};
+use super::previous::{Kept, Previous, PreviousWalk};
 use super::shared::{OWN_CHUNKS_FROM_BYTES, Shared};
 use super::stats::Stage;
 use super::tree_writer::{Roots, TreeWriter};
@@ -33,6 +33,8 @@ const WAITING_MAX: usize = 2 * FILES_PER_CHUNK_MAX;
 struct Waiting {
     entry: Entry,
     data: Data,
+    /// The hash of a small file's data, if it was read.
+    hash: Option<DataHash>,
 }
 
 enum Data {
@@ -145,21 +147,26 @@ impl<'a> Walk<'a> {
         scanned: &mut Scanned,
         old: &mut PreviousWalk<'_>,
     ) -> Result<Result<(), Note>, EngineError> {
-        let data = if !matches!(scanned.entry.kind, Kind::File { .. }) {
-            Data::Settled
-        } else if let Some(origin) = old.keep(&mut scanned.entry, self.writer) {
-            let bytes = scanned.entry.kind.data_bytes();
-            self.observer.event(Event::Kept { bytes });
-            self.counts.keep(bytes, origin);
-            Data::Settled
+        let is_file = matches!(scanned.entry.kind, Kind::File { .. });
+        let kept = if is_file {
+            old.keep(&mut scanned.entry, self.writer)
         } else {
-            let writer = self.writer;
-            match writer
-                .stages
-                .time(Stage::Read, || self.read(scanned, old))?
-            {
-                Ok(data) => data,
-                Err(note) => return Ok(Err(note)),
+            Kept::No
+        };
+        let (data, hash) = match kept {
+            Kept::Whole(origin) => {
+                let bytes = scanned.entry.kind.data_bytes();
+                self.observer.event(Event::Kept { bytes });
+                self.counts.keep(bytes, origin);
+                (Data::Settled, None)
+            }
+            Kept::No if !is_file => (Data::Settled, None),
+            kept => {
+                let stages = &self.writer.stages;
+                match stages.time(Stage::Read, || self.read(scanned, old, kept))? {
+                    Ok(read) => read,
+                    Err(note) => return Ok(Err(note)),
+                }
             }
         };
         let entry = scanned.take_entry();
@@ -170,7 +177,7 @@ impl<'a> Walk<'a> {
         self.counts.entries += 1;
         self.counts.files += u64::from(matches!(entry.kind, Kind::File { .. }));
         self.counts.bytes += entry.kind.size();
-        self.waiting.push_back(Waiting { entry, data });
+        self.waiting.push_back(Waiting { entry, data, hash });
         Ok(Ok(()))
     }
 
@@ -178,9 +185,10 @@ impl<'a> Walk<'a> {
         &mut self,
         scanned: &mut Scanned,
         old: &mut PreviousWalk<'_>,
-    ) -> Result<Result<Data, Note>, EngineError> {
+        kept: Kept,
+    ) -> Result<Result<(Data, Option<DataHash>), Note>, EngineError> {
         if scanned.entry.kind.size() == 0 {
-            return Ok(Ok(Data::Settled));
+            return Ok(Ok((Data::Settled, None)));
         }
         let file = match scanned.open() {
             Ok(file) => file,
@@ -188,12 +196,17 @@ impl<'a> Walk<'a> {
         };
         let kind = scanned.entry.kind.clone();
         let outcome = if kind.data_bytes() < OWN_CHUNKS_FROM_BYTES {
-            self.read_shared(&file, &kind)?
+            self.read_shared(&file, &kind, kept)?
         } else {
             let known = old.part(&scanned.entry, self.writer);
             self.read_own(&file, &scanned.entry, known)?
         };
-        let (data, read, failure) = outcome;
+        let Read {
+            data,
+            hash,
+            bytes: read,
+            failure,
+        } = outcome;
         match failure {
             None => {}
             // The file shrank: what was read is kept, and the note below says so.
@@ -212,7 +225,7 @@ impl<'a> Walk<'a> {
             self.counts.changed += 1;
             self.note(Note::new(scanned.entry.path.clone(), What::Changed));
         }
-        Ok(Ok(data))
+        Ok(Ok((data, hash)))
     }
 
     /// Reads a file from behind what is `known` of it from an interrupted backup.
@@ -221,7 +234,7 @@ impl<'a> Walk<'a> {
         file: &OpenFile,
         entry: &Entry,
         known: Vec<Span>,
-    ) -> Result<ReadData, EngineError> {
+    ) -> Result<Read, EngineError> {
         let mut stream = file.data(&entry.kind);
         let skipped = span_bytes(&known);
         stream.skip_data(skipped);
@@ -248,7 +261,12 @@ impl<'a> Walk<'a> {
                 self.end_shared()?;
             }
         }
-        Ok((Data::Own(known, pieces), bytes, read.err()))
+        Ok(Read {
+            data: Data::Own(known, pieces),
+            hash: None,
+            bytes,
+            failure: read.err(),
+        })
     }
 
     fn note_resumed(&mut self, bytes: u64) {
@@ -279,7 +297,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn read_shared(&mut self, file: &OpenFile, kind: &Kind) -> Result<ReadData, EngineError> {
+    /// Reads a small file; what it was `kept` as counts if its data has that hash.
+    fn read_shared(
+        &mut self,
+        file: &OpenFile,
+        kind: &Kind,
+        kept: Kept,
+    ) -> Result<Read, EngineError> {
         let (len, read) = self.gathered.read(&mut file.data(kind), kind.data_bytes());
         let failure = read.err();
         let is_kept = failure
@@ -290,14 +314,26 @@ impl<'a> Walk<'a> {
         if !is_kept {
             self.gathered.take_back(len);
         }
+        let read = |data, hash| Read {
+            data,
+            hash,
+            bytes: len,
+            failure,
+        };
         if !is_kept || len == 0 {
-            return Ok((Data::Settled, len, failure));
+            return Ok(read(Data::Settled, None));
         }
         let hash = *blake3::hash(self.gathered.last(len)).as_bytes();
+        if let Kept::IfSame(doubt) = kept
+            && (&doubt.kind, doubt.hash) == (kind, hash)
+        {
+            self.gathered.take_back(len);
+            return Ok(read(Data::Own(doubt.spans, Vec::new()), Some(hash)));
+        }
         let twin = match self.twins.look_up(len, hash) {
             Seen::Before(twin) => {
                 self.gathered.take_back(len);
-                return Ok((Data::Twin(twin), len, failure));
+                return Ok(read(Data::Twin(twin), Some(hash)));
             }
             Seen::New(twin) => Some(twin),
             Seen::Passed => None,
@@ -309,7 +345,7 @@ impl<'a> Walk<'a> {
             self.end_shared()?;
         }
         let end = start + len;
-        Ok((Data::Shared { start, end, twin }, len, failure))
+        Ok(read(Data::Shared { start, end, twin }, Some(hash)))
     }
 
     fn note_shared(&mut self, len: usize, ticket: Ticket) {
@@ -400,7 +436,7 @@ impl<'a> Walk<'a> {
         }
         self.tree.push(&mut first.entry)?;
         if let Some(cache) = &mut self.cache {
-            cache.push(&first.entry);
+            cache.push(&first.entry, first.hash.as_ref());
         }
         Ok(())
     }
@@ -431,5 +467,11 @@ fn span_bytes(spans: &[Span]) -> u64 {
     spans.iter().map(|span| u64::from(span.len)).sum()
 }
 
-/// What was read, how many bytes it was, and what went wrong.
-type ReadData = (Data, u64, Option<std::io::Error>);
+/// Is what came of reading a file.
+struct Read {
+    data: Data,
+    /// The hash of a small file's data.
+    hash: Option<DataHash>,
+    bytes: u64,
+    failure: Option<std::io::Error>,
+}

@@ -4,18 +4,18 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::engine::env::Cancel;
+use crate::engine::env::{Cancel, Clock, Env, SystemClock};
 use crate::engine::files::{Entry, ScanOptions};
 use crate::engine::store::{Folder, Memory, Store};
 use crate::engine::{
-    BackupOptions, BackupReport, CacheOptions, EngineError, Event, Observer, PackSize, Repository,
-    Silent, backup,
+    Access, BackupOptions, BackupReport, CacheOptions, EngineError, Event, Observer, PackSize,
+    Repository, Silent, backup,
 };
 
 fn remembering(cache: &Path) -> BackupOptions {
@@ -139,6 +139,55 @@ fn a_writer_alone_reads_no_unchanged_file_again() {
         fifth.stats.read_bytes, 0,
         "what was read anew is remembered"
     );
+}
+
+/// A clock that is set to a moment of the machine's own, and goes on slowly.
+#[derive(Debug)]
+struct Around(AtomicI64);
+
+impl Clock for Around {
+    fn now_ns(&self) -> i64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn files_that_are_too_young_to_be_trusted_are_read_again_and_stored_once() {
+    let temporary = || tempfile::tempdir().expect("a temporary folder");
+    let (folder, cache) = (temporary(), temporary());
+    let half = |names: std::ops::Range<u64>| {
+        for name in names {
+            let file = folder.path().join(format!("{name:02}"));
+            fs::write(file, noise(5000, name)).expect("a file");
+        }
+    };
+    // Of the files that share a chunk some are trusted and some are not.
+    half(0..20);
+    std::thread::sleep(Duration::from_millis(40));
+    let between = SystemClock.now_ns() - 20_000_000;
+    half(20..40);
+    let store = memory();
+    let at = |ns: i64| Env {
+        clock: Arc::new(Around(AtomicI64::new(ns))),
+        ..env()
+    };
+    let run_at = |ns: i64| {
+        let key = key().writer("web").expect("a good label");
+        let writer = Repository::open(store.clone(), at(ns), Access::Writer(key));
+        let options = remembering(cache.path());
+        run(&writer.expect("the key fits"), folder.path(), &options)
+    };
+    let first = run_at(between + 2_000_000_000);
+    assert!(first.clear.stored_bytes > 0);
+    for seconds in 3..5 {
+        let again = run_at(between + seconds * 1_000_000_000);
+        assert_eq!((again.clear.stored_bytes, again.clear.new_bytes), (0, 0));
+        assert_eq!(again.clear.refs, first.clear.refs);
+    }
+    // One that did change is stored.
+    fs::write(folder.path().join("30"), noise(5000, 99)).expect("a file");
+    assert_eq!(run_at(between + 9_000_000_000).clear.new_bytes, 5000);
+    assert_restores(&reader(store.clone()), folder.path());
 }
 
 #[test]

@@ -13,6 +13,9 @@
 //! | `<name>.part` | the interrupted one after it that came furthest |
 //! | `<name>.new` | the one that is running, or that was interrupted last |
 //!
+//! Of a small file that changed shortly before the backup the data's hash is kept: it is read
+//! again, as it may have changed in the same tick, and if it did not its data is where it was.
+//!
 //! A running backup holds a lock on its `.new`; another one of the same source goes without.
 
 mod place;
@@ -27,6 +30,21 @@ pub(super) use self::reader::CacheReader;
 pub(crate) use self::record::is_known;
 pub(super) use self::writer::CacheWriter;
 use crate::engine::crypto::CryptoError;
+use crate::engine::files::Entry;
+
+/// A file changed this shortly before a backup may change again unseen in the same tick.
+const SETTLED_NS: i64 = 2_000_000_000;
+
+/// Is the BLAKE3 hash of a small file's data.
+pub(super) type DataHash = [u8; 32];
+
+/// Is an entry, with its data's hash if the times alone will not tell that it is the same.
+pub(super) type Known = (Entry, Option<DataHash>);
+
+/// Tells whether a file had not changed shortly before a backup that `started` then.
+pub(super) fn is_settled(entry: &Entry, started: i64) -> bool {
+    entry.meta.ctime.as_nanos() < started.saturating_sub(SETTLED_NS)
+}
 
 /// Says why something is not remembered; a backup goes on without.
 #[derive(Debug, Error)]

@@ -1,14 +1,15 @@
 //! Reads a cache as far as it is intact, a run of entries at a time.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::vec::IntoIter;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::CacheError;
 use super::place::Scope;
 use super::record::{self, Beginning, HEADER_BYTES, Header, Run, What};
+use super::{CacheError, Known};
 use crate::engine::crypto::LocalKey;
 use crate::engine::files::{Decoder, Entry, RelPath};
 
@@ -23,7 +24,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(in crate::engine::backup) struct CacheReader {
     beginning: Beginning,
     runs: Receiver<Run>,
-    entries: IntoIter<Entry>,
+    entries: IntoIter<Known>,
     /// The last file that was not finished, with what is known of it.
     part: Option<Entry>,
     last: Option<RelPath>,
@@ -60,9 +61,14 @@ impl CacheReader {
         self.part.take_if(|part| part.path == *path)
     }
 
-    fn next_run(&mut self) -> Option<Vec<Entry>> {
+    fn next_run(&mut self) -> Option<Vec<Known>> {
+        let mut hashes = HashMap::new();
         loop {
             let (what, run) = self.runs.recv().ok()?;
+            if what == What::Hashes {
+                hashes = record::hashes(&run)?;
+                continue;
+            }
             let entries: Vec<Entry> = Decoder::new(&run).collect::<Result<_, _>>().ok()?;
             let first = entries.first().map(|entry| &entry.path)?;
             if self.last.as_ref().is_some_and(|last| last >= first) {
@@ -70,9 +76,11 @@ impl CacheReader {
             }
             match what {
                 What::Part => entries.into_iter().for_each(|part| self.add_part(part)),
-                What::Entries => {
+                What::Entries | What::Hashes => {
                     self.last = entries.last().map(|entry| entry.path.clone());
-                    return Some(entries);
+                    let places = 0_u32..;
+                    let known = places.zip(entries);
+                    return Some(known.map(|(n, entry)| (entry, hashes.remove(&n))).collect());
                 }
             }
         }
@@ -91,9 +99,9 @@ impl CacheReader {
 }
 
 impl Iterator for CacheReader {
-    type Item = Entry;
+    type Item = Known;
 
-    fn next(&mut self) -> Option<Entry> {
+    fn next(&mut self) -> Option<Known> {
         loop {
             if let Some(entry) = self.entries.next() {
                 return Some(entry);

@@ -10,10 +10,14 @@
 //! | 1 | the beginning: when the backup started (`i64`, nanoseconds since 1970), its snapshot's id (16) |
 //! | 2 | a run of finished entries, after all that came before |
 //! | 3 | a run of one entry: a file that is not finished, with the spans after those that the record before told of it |
+//! | 4 | hashes of entries of the next run: for each its place in the run (`u32`) and the BLAKE3 hash of its data (32) |
 //!
 //! A run is a byte that says whether it is compressed, the length of the plain bytes (`u32`),
 //! and those bytes as the module `files::codec` writes them, or a zstd frame of them.
 
+use std::collections::HashMap;
+
+use super::DataHash;
 use crate::engine::crypto::{Cipher, LOCAL_SALT_BYTES, LocalKey, TAG_BYTES};
 
 const MAGIC: &[u8; 8] = b"bkpcach1";
@@ -32,6 +36,8 @@ pub(super) enum What {
     Entries = 2,
     /// One file that is not finished.
     Part = 3,
+    /// The hashes of some of the entries that come next.
+    Hashes = 4,
 }
 
 /// Is a run of entries and what they are.
@@ -118,7 +124,7 @@ pub(super) fn pack(
 /// Returns the run of entries in a record.
 pub(super) fn unpack(plain: &[u8], decompressor: &mut zstd::bulk::Decompressor<'_>) -> Option<Run> {
     let ([what, is_packed], rest) = plain.split_first_chunk()?;
-    let what = [What::Entries, What::Part]
+    let what = [What::Entries, What::Part, What::Hashes]
         .into_iter()
         .find(|known| *known as u8 == *what)?;
     let (len, bytes) = rest.split_first_chunk()?;
@@ -129,6 +135,22 @@ pub(super) fn unpack(plain: &[u8], decompressor: &mut zstd::bulk::Decompressor<'
         _ => return None,
     };
     (run.len() == len).then_some((what, run))
+}
+
+/// Appends the hash of an entry to those of its run.
+pub(super) fn push_hash(hashes: &mut Vec<u8>, place: u32, hash: &DataHash) {
+    hashes.extend_from_slice(&place.to_le_bytes());
+    hashes.extend_from_slice(hash);
+}
+
+/// Returns the hashes of a run's entries by their places, or nothing if they make no sense.
+pub(super) fn hashes(bytes: &[u8]) -> Option<HashMap<u32, DataHash>> {
+    let (hashes, rest) = bytes.as_chunks::<36>();
+    let one = |bytes: &[u8; 36]| {
+        let (place, hash) = bytes.split_first_chunk()?;
+        Some((u32::from_le_bytes(*place), hash.try_into().ok()?))
+    };
+    rest.is_empty().then(|| hashes.iter().map(one).collect())?
 }
 
 /// Seals what a record holds and returns the bytes to write.
@@ -163,6 +185,17 @@ mod tests {
             let run = (what, run.repeat(repeat));
             let plain = pack(&run, &mut compressor).expect("it runs");
             prop_assert_eq!(unpack(&plain, &mut decompressor), Some(run));
+        }
+
+        #[test]
+        fn hashes_come_back_by_place(wanted: HashMap<u32, [u8; 32]>, cut in 1_usize..36) {
+            let mut bytes = Vec::new();
+            for (place, hash) in &wanted {
+                push_hash(&mut bytes, *place, hash);
+            }
+            prop_assert_eq!(hashes(&bytes), Some(wanted));
+            bytes.extend_from_slice(&[0; 36][..cut]);
+            prop_assert_eq!(hashes(&bytes), None);
         }
 
         #[test]

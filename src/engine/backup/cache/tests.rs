@@ -52,7 +52,7 @@ fn write(folder: &Path, entries: &[Entry], is_complete: bool) -> PathBuf {
         .create(&fixed::env(1), 77, [5; 16], 1 << 30)
         .expect("a new cache");
     for entry in entries {
-        writer.push(entry);
+        writer.push(entry, None);
     }
     if is_complete {
         writer.finish().expect("it is written");
@@ -69,7 +69,31 @@ fn write(folder: &Path, entries: &[Entry], is_complete: bool) -> PathBuf {
 }
 
 fn read(cache: Option<CacheReader>) -> Vec<Entry> {
-    cache.map_or_else(Vec::new, Iterator::collect)
+    cache.map_or_else(Vec::new, |cache| cache.map(|(entry, _)| entry).collect())
+}
+
+#[test]
+fn a_hash_comes_back_with_its_entry_and_only_if_that_is_too_young() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let started = 10_000_000_000;
+    let mut all = entries(5000);
+    for (n, entry) in all.iter_mut().enumerate() {
+        entry.meta.ctime.seconds = if n % 5 == 0 { 9 } else { 7 };
+    }
+    let mut writer = place(folder.path())
+        .create(&fixed::env(1), started, [5; 16], 1 << 30)
+        .expect("a new cache");
+    let hash = |entry: &Entry| *blake3::hash(entry.path.as_bytes()).as_bytes();
+    for (n, entry) in all.iter().enumerate() {
+        writer.push(entry, (n % 3 == 0).then(|| hash(entry)).as_ref());
+    }
+    writer.finish().expect("it is written");
+    let cache = place(folder.path()).complete().expect("it is there");
+    let wanted = all.into_iter().enumerate().map(|(n, entry)| {
+        let hash = (n % 15 == 0).then(|| hash(&entry));
+        (entry, hash)
+    });
+    assert!(cache.eq(wanted));
 }
 
 #[test]
@@ -79,7 +103,7 @@ fn what_was_put_comes_back() {
     let file = write(folder.path(), &all, true);
     let cache = place(folder.path()).complete().expect("a cache");
     assert_eq!(cache.started(), 77);
-    assert!(cache.eq(all.iter().cloned()));
+    assert!(cache.map(|(entry, _)| entry).eq(all.iter().cloned()));
     assert!(place(folder.path()).interrupted().is_none());
     let bytes = fs::read(file).expect("a file");
     assert!(bytes.len() > 100_000, "{}", bytes.len());
@@ -112,7 +136,7 @@ fn what_is_known_of_an_unfinished_file_comes_back_in_its_place() {
     let create = |env| place.create(&fixed::env(env), 77, [5; 16], 1 << 30);
     let mut writer = create(1).expect("a new cache");
     for entry in &all[..100] {
-        writer.push(entry);
+        writer.push(entry, None);
     }
     let spans: Vec<Span> = all[..50]
         .iter()
@@ -155,7 +179,7 @@ fn a_full_cache_keeps_what_came_first() {
         .create(&fixed::env(1), 77, [5; 16], 150_000)
         .expect("a new cache");
     for entry in &all {
-        writer.push(entry);
+        writer.push(entry, None);
     }
     let full = writer.finish().expect_err("it is full");
     assert!(matches!(full, CacheError::Full(150_000)), "{full}");

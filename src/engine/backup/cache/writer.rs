@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::CacheError;
 use super::place::{NewFile, Scope};
 use super::record::{self, Beginning, Header, RUN_BYTES_MAX, Run, What};
+use super::{CacheError, DataHash, is_settled};
 use crate::engine::crypto::LocalKey;
 use crate::engine::files::{Encoder, Entry, Span};
 
@@ -32,6 +32,11 @@ const LEVEL: i32 = 1;
 pub(in crate::engine::backup) struct CacheWriter {
     file: NewFile,
     encoder: Encoder,
+    /// When the backup started.
+    started: i64,
+    /// How many entries the current run has, and the hashes of those that are too young.
+    entries: u32,
+    hashes: Vec<u8>,
     /// How much data the files of the current run hold.
     data: u64,
     last: Instant,
@@ -67,6 +72,9 @@ impl CacheWriter {
         Ok(Self {
             file,
             encoder: Encoder::new(),
+            started: beginning.started,
+            entries: 0,
+            hashes: Vec::new(),
             data: 0,
             last: Instant::now(),
             runs: Some(runs),
@@ -74,12 +82,16 @@ impl CacheWriter {
         })
     }
 
-    /// Appends an entry whose data is stored or collected.
-    pub(in crate::engine::backup) fn push(&mut self, entry: &Entry) {
+    /// Appends an entry whose data is stored or collected, with its data's hash if there is one.
+    pub(in crate::engine::backup) fn push(&mut self, entry: &Entry, hash: Option<&DataHash>) {
         // Only what a run refuses is left out: it is read again.
         if self.runs.is_none() || self.encoder.push(entry).is_err() {
             return;
         }
+        if let Some(hash) = hash.filter(|_| !is_settled(entry, self.started)) {
+            record::push_hash(&mut self.hashes, self.entries, hash);
+        }
+        self.entries += 1;
         self.data += entry.span_bytes();
         // The clock is asked for files that took a while, and for a run's worth of small ones.
         let is_due = self.encoder.len() >= RUN_BYTES
@@ -108,8 +120,13 @@ impl CacheWriter {
     fn send(&mut self) {
         self.data = 0;
         self.last = Instant::now();
-        let run = self.encoder.take();
-        self.give((What::Entries, run));
+        self.entries = 0;
+        let (hashes, run) = (std::mem::take(&mut self.hashes), self.encoder.take());
+        // Hashes before a run that is left out would be taken for those of another.
+        if run.len() <= RUN_BYTES_MAX {
+            self.give((What::Hashes, hashes));
+            self.give((What::Entries, run));
+        }
     }
 
     fn give(&mut self, run: Run) {
