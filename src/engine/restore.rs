@@ -185,15 +185,14 @@ impl Restore<'_> {
             // Kept, it would let the sender wait for threads that are gone.
             drop(waiting);
             let (working, ended) = bounded(0);
-            scope.spawn(move || {
-                let written = || self.source.written();
-                let flush = || self.target.sync();
-                if self.options.sync
-                    && let Err(source) = flush_along(&ended, written, flush)
-                {
-                    self.give_up(not_on_disk(source));
-                }
-            });
+            if self.options.sync {
+                scope.spawn(move || {
+                    let written = || self.source.written();
+                    if let Err(source) = flush_along(&ended, written, || self.target.sync()) {
+                        self.give_up(not_on_disk(source));
+                    }
+                });
+            }
             let walked = walk.run(&jobs);
             if walked.is_err() {
                 self.stop.store(true, Ordering::Relaxed);

@@ -144,6 +144,11 @@ impl LogicalVolume {
             VolumeKind::Thin { data, .. } | VolumeKind::Pool { data, .. } => data.of(self.size),
         }
     }
+
+    /// Returns how many bytes of its size nothing has taken yet.
+    pub fn left(&self) -> ByteSize {
+        ByteSize(self.size.0.saturating_sub(self.allocated().0))
+    }
 }
 
 #[cfg(test)]

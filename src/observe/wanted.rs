@@ -28,6 +28,8 @@ pub struct Wanted {
     pub exports: bool,
     /// Containers on it that are nodes too.
     pub containers: Vec<u32>,
+    /// Whether something is stored on it or read from it, so that its volumes and guests matter.
+    pub storage: bool,
 }
 
 /// Is where our files go on a node.
@@ -115,7 +117,22 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
         addresses: mounts(topology, name),
         exports: exported(topology, name).next().is_some(),
         containers: containers(topology, name),
+        storage: stores(topology, name),
     }
+}
+
+/// Tells whether a node stores anything of the topology, or is what something is read from.
+fn stores(topology: &Topology, node: &Name) -> bool {
+    let is_read = topology.sources.values().any(|source| source.on == *node)
+        || topology
+            .guests
+            .values()
+            .any(|guests| guests.on.contains(node));
+    let keeps = topology.nodes[node].scratch.is_some()
+        || !topology.nodes[node].reserve.is_empty()
+        || !datastores(topology, node).is_empty()
+        || exported(topology, node).next().is_some();
+    is_read || keeps || !containers(topology, node).is_empty()
 }
 
 /// Returns the paths that shares on a node export.

@@ -153,10 +153,9 @@ impl ThinPool {
             return None;
         };
         let pool = lvm.volume(&volume.group, pool)?;
-        let free = ByteSize(pool.size.0.saturating_sub(pool.allocated().0));
-        let may_grow = volume.size.0.saturating_sub(volume.allocated().0);
+        let free = pool.left();
         let label = format!("{}/{}", pool.group, pool.name);
-        (may_grow > free.0).then(|| Self {
+        (volume.left() > free).then(|| Self {
             key: (host.clone(), label.clone()),
             label,
             free,
@@ -290,18 +289,28 @@ pub(super) fn reserve(world: World<'_>, spot: Spot<'_>, seen: Option<&PathFacts>
     let target = seen
         .and_then(|facts| facts.mount.as_ref())
         .map_or("/", |mount| mount.target.as_str());
-    let of_node = world
-        .topology
-        .nodes
-        .get(spot.node)
-        .into_iter()
+    let of_node = reserve_of_node(world, spot.node, spot.path, target, total);
+    let of_datastore = spot.reserve.map(|amount| amount.of(total));
+    of_node.max(of_datastore.unwrap_or_default())
+}
+
+/// Returns what a node wants to stay free where a path is, on a filesystem with this mount point
+/// and size.
+pub(super) fn reserve_of_node(
+    world: World<'_>,
+    node: &Name,
+    path: &str,
+    target: &str,
+    total: ByteSize,
+) -> ByteSize {
+    let reserves = world.topology.nodes.get(node).into_iter();
+    reserves
         .flat_map(|node| &node.reserve)
         // A reserve for / says nothing about a filesystem that is mounted below it.
-        .filter(|(path, _)| words::is_below(spot.path, path) && words::is_below(path, target))
+        .filter(|(own, _)| words::is_below(path, own) && words::is_below(own, target))
         .map(|(_, amount)| amount.of(total))
-        .max();
-    let of_datastore = spot.reserve.map(|amount| amount.of(total));
-    of_node.max(of_datastore).unwrap_or_default()
+        .max()
+        .unwrap_or_default()
 }
 
 /// Says that an action's bytes do not fit.

@@ -36,18 +36,17 @@ fn pool_of(draft: &mut Draft, node: &Name, lvm: &LvmFacts, pool: &LogicalVolume)
     else {
         return;
     };
-    let address = || Address::new("node", node);
     let label = format!("{}/{}", pool.group, pool.name);
     let promise = Promise::of(lvm, pool);
+    let mut find = |code: &str, message: String, because: Vec<String>, fix: String| {
+        let finding = Finding::warning(code, Address::new("node", node), message);
+        draft.find(finding.because(because).fix(fix));
+    };
     if let Some(health) = health {
         let message = format!(
             "thin pool {label} is not well ({health}): its guests' writes fail with \"Buffer I/O error\""
         );
-        draft.find(
-            Finding::warning("BK220", address(), message)
-                .because(promise.because())
-                .fix(extend(node, &label)),
-        );
+        find("BK220", message, promise.because(), extend(node, &label));
     } else if *data >= DATA_HIGH {
         let how = if *fails_at_once {
             "at once"
@@ -57,35 +56,26 @@ fn pool_of(draft: &mut Draft, node: &Name, lvm: &LvmFacts, pool: &LogicalVolume)
         let message = format!(
             "thin pool {label} is {data} full; when it is full, new writes of every guest in it fail {how}"
         );
-        draft.find(
-            Finding::warning("BK220", address(), message)
-                .because(promise.because())
-                .fix(extend(node, &label)),
-        );
+        find("BK220", message, promise.because(), extend(node, &label));
     } else if promise.is_broken() {
         let message = format!(
             "thin pool {label} is promised to more than it can hold: {} to a size of {}",
             promise.to, pool.size
         );
-        draft.find(
-            Finding::warning("BK221", address(), message)
-                .because(vec![promise.extension()])
-                .fix(extend(node, &label)),
+        find(
+            "BK221",
+            message,
+            vec![promise.extension()],
+            extend(node, &label),
         );
     }
     if *metadata >= METADATA_HIGH {
         let message = format!(
             "the metadata of thin pool {label} is {metadata} full; a pool without room for it has to be repaired"
         );
-        draft.find(
-            Finding::warning("BK222", address(), message)
-                .because(vec![
-                    "each snapshot and each scattered write takes some".to_owned(),
-                ])
-                .fix(format!(
-                    "on {node}: lvextend --poolmetadatasize +1G {label}"
-                )),
-        );
+        let because = vec!["each snapshot and each scattered write takes some".to_owned()];
+        let fix = format!("on {node}: lvextend --poolmetadatasize +1G {label}");
+        find("BK222", message, because, fix);
     }
 }
 

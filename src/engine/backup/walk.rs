@@ -147,27 +147,14 @@ impl<'a> Walk<'a> {
         scanned: &mut Scanned,
         old: &mut PreviousWalk<'_>,
     ) -> Result<Result<(), Note>, EngineError> {
-        let is_file = matches!(scanned.entry.kind, Kind::File { .. });
-        let kept = if is_file {
-            old.keep(&mut scanned.entry, self.writer)
+        let taken = if matches!(scanned.entry.kind, Kind::File { .. }) {
+            self.take_file(scanned, old)?
         } else {
-            Kept::No
+            Ok((Data::Settled, None))
         };
-        let (data, hash) = match kept {
-            Kept::Whole(origin) => {
-                let bytes = scanned.entry.kind.data_bytes();
-                self.observer.event(Event::Kept { bytes });
-                self.counts.keep(bytes, origin);
-                (Data::Settled, None)
-            }
-            Kept::No if !is_file => (Data::Settled, None),
-            kept => {
-                let stages = &self.writer.stages;
-                match stages.time(Stage::Read, || self.read(scanned, old, kept))? {
-                    Ok(read) => read,
-                    Err(note) => return Ok(Err(note)),
-                }
-            }
+        let (data, hash) = match taken {
+            Ok(taken) => taken,
+            Err(note) => return Ok(Err(note)),
         };
         let entry = scanned.take_entry();
         self.observer.event(Event::Entry {
@@ -181,12 +168,32 @@ impl<'a> Walk<'a> {
         Ok(Ok(()))
     }
 
+    /// Keeps what is known of a file that did not change, and reads any other.
+    fn take_file(
+        &mut self,
+        scanned: &mut Scanned,
+        old: &mut PreviousWalk<'_>,
+    ) -> Result<Result<Taken, Note>, EngineError> {
+        let writer = self.writer;
+        match old.keep(&mut scanned.entry, writer) {
+            Kept::Whole(origin) => {
+                let bytes = scanned.entry.kind.data_bytes();
+                self.observer.event(Event::Kept { bytes });
+                self.counts.keep(bytes, origin);
+                Ok(Ok((Data::Settled, None)))
+            }
+            kept => writer
+                .stages
+                .time(Stage::Read, || self.read(scanned, old, kept)),
+        }
+    }
+
     fn read(
         &mut self,
         scanned: &mut Scanned,
         old: &mut PreviousWalk<'_>,
         kept: Kept,
-    ) -> Result<Result<(Data, Option<DataHash>), Note>, EngineError> {
+    ) -> Result<Result<Taken, Note>, EngineError> {
         if scanned.entry.kind.size() == 0 {
             return Ok(Ok((Data::Settled, None)));
         }
@@ -466,6 +473,9 @@ impl<'a> Walk<'a> {
 fn span_bytes(spans: &[Span]) -> u64 {
     spans.iter().map(|span| u64::from(span.len)).sum()
 }
+
+/// Is where a file's data is, with its hash if it is small and was read.
+type Taken = (Data, Option<DataHash>);
 
 /// Is what came of reading a file.
 struct Read {

@@ -105,9 +105,11 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
         text.push_str(exports::COMMAND);
     }
     text.push_str(&containers::command(&wanted.containers));
-    text.push_str(lvm::COMMAND);
-    text.push_str(zfs::COMMAND);
-    text.push_str(pve::COMMAND);
+    if wanted.storage {
+        text.push_str(lvm::COMMAND);
+        text.push_str(zfs::COMMAND);
+        text.push_str(pve::COMMAND);
+    }
     text.push_str(&sources::command(
         wanted,
         limits.estimate.map(Limits::seconds),

@@ -137,6 +137,7 @@ impl Scene {
             addresses: true,
             exports: true,
             containers: vec![105],
+            storage: true,
         };
         scene
     }

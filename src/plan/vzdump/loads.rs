@@ -1,20 +1,14 @@
-//! Jobs of vzdump that can fill what they write to.
+//! Where the bytes of a job of vzdump land.
 //!
-//! vzdump looks at no free space. Where its bytes land depends on the guest's kind, the mode,
-//! the storages and the filesystem below the target, as PVE's `VZDump.pm` has it; each place
-//! is summed up as if nothing were compressed.
+//! That depends on the guest's kind, the mode, the storages and the filesystem below the target,
+//! as Proxmox VE's `VZDump.pm` has it; each place is summed up as if nothing were compressed.
 
 use std::collections::BTreeMap;
 
+use crate::model::ByteSize;
 use crate::model::lvm::LvmFacts;
-use crate::model::observed::NodeFacts;
 use crate::model::pve::{Disk, DumpJob, DumpSettings, FolderFacts, Guest, PveFacts, Storage};
-use crate::model::topology::Node;
 use crate::model::zfs::ZfsFacts;
-use crate::model::{Address, ByteSize, Name};
-use crate::plan::change::Finding;
-use crate::plan::draft::{Draft, World};
-use crate::plan::words;
 
 /// Storages on which a container's volumes can be snapshotted.
 const SNAPSHOT_KINDS: [&str; 4] = ["lvmthin", "zfspool", "btrfs", "rbd"];
@@ -24,70 +18,33 @@ const KEEPING_FILESYSTEMS: [&str; 6] = ["ext3", "ext4", "xfs", "nfs", "nfs4", "r
 const USUAL_STORAGE: &str = "local";
 /// Where temporary files go if they can't go beside the dumps.
 const USUAL_TMPDIR: &str = "/var/tmp";
-/// How many guests a finding names.
-const NAMED_MAX: usize = 6;
-
-/// Looks at every enabled job of the Proxmox VE nodes that were reached.
-pub(super) fn report(world: World<'_>, draft: &mut Draft) {
-    for (name, node) in &world.topology.nodes {
-        let facts = world.observed.reached(name.as_str());
-        let Some((facts, pve)) = facts.and_then(|facts| Some((facts, facts.pve.as_ref()?))) else {
-            continue;
-        };
-        for job in pve.jobs.iter().filter(|job| is_for(job, facts)) {
-            let dump = Dump {
-                pve,
-                lvm: facts.lvm.as_ref(),
-                zfs: facts.zfs.as_ref(),
-                settings: job.settings.or(&pve.defaults),
-            };
-            for (room, load) in dump.loads(job) {
-                let reserve = reserve(node, &room);
-                draft
-                    .findings
-                    .extend(overfull(name, job, &dump.settings, &room, &load, reserve));
-            }
-        }
-    }
-}
-
-/// Tells whether a job runs, and on this node.
-fn is_for(job: &DumpJob, facts: &NodeFacts) -> bool {
-    let own = facts.hostname.split('.').next().unwrap_or_default();
-    job.enabled
-        && job
-            .node
-            .as_ref()
-            .is_none_or(|node| node.eq_ignore_ascii_case(own))
-}
-
 /// A place that has room for bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Room {
+pub(super) struct Room {
     /// Its name for people.
-    label: String,
+    pub(super) label: String,
     /// Where it is mounted, if it is a filesystem.
-    target: Option<String>,
-    free: ByteSize,
-    total: ByteSize,
+    pub(super) target: Option<String>,
+    pub(super) free: ByteSize,
+    pub(super) total: ByteSize,
 }
 
 /// What a job brings to one room.
 #[derive(Debug, Default)]
-struct Load {
+pub(super) struct Load {
     /// The sum of what stays.
-    stays: u64,
+    pub(super) stays: u64,
     /// The most that is there for a while: guests are dumped one after the other.
-    passes: u64,
-    lines: Vec<(u64, String)>,
+    pub(super) passes: u64,
+    pub(super) lines: Vec<(u64, String)>,
 }
 
 /// A job's run on a node.
-struct Dump<'a> {
-    pve: &'a PveFacts,
-    lvm: Option<&'a LvmFacts>,
-    zfs: Option<&'a ZfsFacts>,
-    settings: DumpSettings,
+pub(super) struct Dump<'a> {
+    pub(super) pve: &'a PveFacts,
+    pub(super) lvm: Option<&'a LvmFacts>,
+    pub(super) zfs: Option<&'a ZfsFacts>,
+    pub(super) settings: DumpSettings,
 }
 
 /// Where a job's dumps go.
@@ -99,7 +56,8 @@ enum Target<'a> {
 }
 
 impl Dump<'_> {
-    fn loads(&self, job: &DumpJob) -> BTreeMap<Room, Load> {
+    /// Returns what a job brings to each place.
+    pub(super) fn loads(&self, job: &DumpJob) -> BTreeMap<Room, Load> {
         let mut loads = BTreeMap::new();
         let Some(target) = self.target() else {
             return loads;
@@ -236,7 +194,7 @@ impl Dump<'_> {
             return Some(Room {
                 label: format!("thin pool {group}/{pool}"),
                 target: None,
-                free: ByteSize(volume.size.0.saturating_sub(volume.allocated().0)),
+                free: volume.left(),
                 total: volume.size,
             });
         }
@@ -289,79 +247,6 @@ fn words_of(guest: &Guest) -> String {
         Some(name) => format!("{kind} {} ({name})", guest.id),
         None => format!("{kind} {}", guest.id),
     }
-}
-
-/// Returns what the node wants to stay free in a filesystem.
-fn reserve(node: &Node, room: &Room) -> ByteSize {
-    let own = node.reserve.iter();
-    let own = own.filter(|(path, _)| room.target.as_deref() == Some(path.as_str()));
-    own.map(|(_, amount)| amount.of(room.total))
-        .max()
-        .unwrap_or_default()
-}
-
-fn overfull(
-    node: &Name,
-    job: &DumpJob,
-    settings: &DumpSettings,
-    room: &Room,
-    load: &Load,
-    reserve: ByteSize,
-) -> Option<Finding> {
-    let needed = ByteSize(load.stays.saturating_add(load.passes));
-    if needed.0 == 0 || room.free.0 >= needed.0.saturating_add(reserve.0) {
-        return None;
-    }
-    let message = if room.free.0 < needed.0 {
-        format!(
-            "job {} of vzdump can fill {}: up to {needed} would land there, where {} is free",
-            job.id, room.label, room.free
-        )
-    } else {
-        format!(
-            "job {} of vzdump can leave less than the reserve of {reserve} in {}: up to {needed} would land there, where {} is free",
-            job.id, room.label, room.free
-        )
-    };
-    Some(
-        Finding::warning("BK223", Address::new("node", node), message)
-            .because(because(settings, room, load))
-            .fix("send its dumps to a storage with room, leave guests out, or let a backup job of the topology take its place"),
-    )
-}
-
-fn because(settings: &DumpSettings, room: &Room, load: &Load) -> Vec<String> {
-    let mut by_size: Vec<&(u64, String)> = load.lines.iter().collect();
-    by_size.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    let named = by_size.iter().take(NAMED_MAX).map(|(_, line)| line.clone());
-    let mut lines: Vec<String> = named.collect();
-    let rest = by_size.len().saturating_sub(NAMED_MAX) as u64;
-    if rest > 0 {
-        lines.push(format!("and {}", words::count(rest, "more", "more")));
-    }
-    lines.push("vzdump does not look at free space before it writes".to_owned());
-    if load.stays > 0 {
-        lines.push(match settings.keep {
-            Some(1) => {
-                "the last dump of a guest is deleted only after the next one is whole".to_owned()
-            }
-            Some(keep) => format!(
-                "it keeps up to {keep} dumps of each guest: up to {} in all, in a filesystem of {}",
-                ByteSize(load.stays.saturating_mul(keep.into())),
-                room.total
-            ),
-            None => "nothing limits how many dumps are kept".to_owned(),
-        });
-    }
-    lines.push(match room.target.as_deref() {
-        Some("/") => {
-            "without room there the node's own services fail, and guests with disks on it stop"
-                .to_owned()
-        }
-        Some(_) => "without room there, guests with disks on it stop".to_owned(),
-        None => "when it is full, new writes of every guest in it fail".to_owned(),
-    });
-    lines
 }
 
 #[cfg(test)]
@@ -610,27 +495,6 @@ mod tests {
             let found = loads(guest, settings);
             let found: Vec<_> = found.iter().map(|(l, s, p)| (l.as_str(), *s, *p)).collect();
             assert_eq!(found, expected, "{guest} {settings}");
-        }
-    }
-
-    #[test]
-    fn a_job_of_another_node_or_one_switched_off_is_passed_over() {
-        let facts = NodeFacts {
-            hostname: "pve1.lan".to_owned(),
-            ..NodeFacts::default()
-        };
-        for (enabled, node, expected) in [
-            (true, None, true),
-            (false, None, false),
-            (true, Some("pve1"), true),
-            (true, Some("pve2"), false),
-        ] {
-            let job = DumpJob {
-                enabled,
-                node: node.map(str::to_owned),
-                ..DumpJob::default()
-            };
-            assert_eq!(is_for(&job, &facts), expected, "{enabled} {node:?}");
         }
     }
 }
