@@ -10,7 +10,7 @@ use crate::transport::{Script, Transport, shell_assign};
 const LOCKED: i32 = 75;
 
 /// Removes `$folder` unless somebody works with it, and the folders above it that are ours and
-/// empty then. The lock is held while that happens, where there is a program that can.
+/// empty then: a base of another name was somebody's choice and stays. The lock is held while that happens, where there is a program that can.
 const SCRIPT: &str = r#"
 [ -d "$folder" ] || { echo nothing; exit 0; }
 if command -v flock >/dev/null 2>&1 && [ -f "$folder/lock" ]; then
@@ -19,7 +19,8 @@ if command -v flock >/dev/null 2>&1 && [ -f "$folder/lock" ]; then
 fi
 rm -rf "$folder" || exit 1
 rmdir "${folder%/*}" 2>/dev/null
-rmdir "${folder%/*/*}" 2>/dev/null
+base=${folder%/*/*}
+case ${base##*/} in bkpctl) rmdir "$base" 2>/dev/null ;; esac
 echo removed
 "#;
 
@@ -108,15 +109,16 @@ mod tests {
 
     #[test]
     fn our_folder_goes_and_what_is_beside_it_stays() {
-        let base = tempfile::tempdir().expect("a temporary folder");
-        let folder = base.path().join("base/lab/web");
+        let top = tempfile::tempdir().expect("a temporary folder");
+        let base = top.path().join("bkpctl");
+        let folder = base.join("lab/web");
         let text = folder.to_str().expect("utf-8");
         let transport: Arc<dyn Transport> = Arc::new(Local::new());
         let go = || leave(&transport, &name("lab"), &name("web"), text, false);
         assert_eq!(go(), Ok(false), "there is nothing");
 
         fs::create_dir_all(folder.join("bin")).expect("made");
-        fs::create_dir_all(base.path().join("base/lab/nas")).expect("made");
+        fs::create_dir_all(base.join("lab/nas")).expect("made");
         fs::write(folder.join("lock"), "somebody\n").expect("written");
         let held = fs::File::open(folder.join("lock")).expect("opened");
         rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive)
@@ -128,13 +130,18 @@ mod tests {
 
         drop(held);
         assert_eq!(go(), Ok(true));
-        assert!(!folder.exists() && base.path().join("base/lab/nas").exists());
-        fs::remove_dir(base.path().join("base/lab/nas")).expect("empty");
+        assert!(!folder.exists() && base.join("lab/nas").exists());
+        fs::remove_dir(base.join("lab/nas")).expect("empty");
         fs::create_dir_all(&folder).expect("made");
         assert_eq!(go(), Ok(true));
-        assert!(
-            !base.path().join("base").exists(),
-            "what is empty goes, too"
-        );
+        assert!(!base.exists(), "what is empty goes, too");
+
+        let chosen = top.path().join("chosen/lab/web");
+        fs::create_dir_all(&chosen).expect("made");
+        let text = chosen.to_str().expect("utf-8");
+        let left = leave(&transport, &name("lab"), &name("web"), text, false);
+        assert_eq!(left, Ok(true));
+        let chosen = top.path().join("chosen");
+        assert!(chosen.exists() && !chosen.join("lab").exists());
     }
 }
