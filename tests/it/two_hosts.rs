@@ -307,7 +307,7 @@ fn leaving_a_node_takes_what_is_ours_and_no_snapshot() {
     two.sandbox.run(&["leave", "nas"]).exits(0).says("nothing");
     two.sandbox.run(&["leave", "nsa"]).exits(1).says("web");
     two.sandbox.run(&["apply", "--auto-approve"]).exits(0);
-    let ours = two.sandbox.join("state-nas");
+    let ours = two.sandbox.join("state-nas/two");
     two.sandbox
         .run(&["leave", "nas"])
         .exits(1)
