@@ -6,11 +6,18 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
 const LEVEL: i32 = 3;
-/// The sizes of the tables in which matches are searched, as powers of two.
+/// How matches are searched and blocks are cut.
 ///
-/// The level alone takes twice as much for a chunk, which with a chunk beside it is more than
-/// stays near a processor. On a tree of files these are a tenth faster and pack 0.7 % less.
-const TABLES: [CParameter; 2] = [CParameter::HashLog(16), CParameter::ChainLog(15)];
+/// The level alone takes 1 MiB of tables, which with a chunk beside them is more than stays near a
+/// processor. Here long matches have 256 KiB and short ones 16 KiB, the size of what is nearest:
+/// most short matches are near as well. Blocks of 128 KiB would each be searched for a better
+/// place to cut them; shorter ones are not. On a tree of files all of this compresses a sixth
+/// faster than larger tables and blocks do, and packs 1.7 % less.
+const SEARCH: [CParameter; 3] = [
+    CParameter::HashLog(16),
+    CParameter::ChainLog(12),
+    CParameter::MaxBlockSize(112 << 10),
+];
 /// Data longer than this is judged by a sample before all of it is compressed.
 const SAMPLED_FROM_BYTES: usize = 128 << 10;
 const SAMPLE_BYTES: usize = 8 << 10;
@@ -37,8 +44,8 @@ impl Codec {
     /// Makes the contexts.
     pub fn new() -> io::Result<Self> {
         let mut compressor = Compressor::new(LEVEL)?;
-        for table in TABLES {
-            compressor.set_parameter(table)?;
+        for parameter in SEARCH {
+            compressor.set_parameter(parameter)?;
         }
         Ok(Self {
             compressor,
