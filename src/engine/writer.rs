@@ -5,9 +5,12 @@
 //! used; commit.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::backup::{Stage, Stages, waiting};
 use super::chunk::ChunkSizes;
@@ -42,6 +45,49 @@ pub(super) struct Packing {
 /// A checkpoint puts no pack that is smaller than this part of a full one.
 const CHECKPOINT_PART: usize = 16;
 
+/// Is a pack that waits to be put.
+struct FullPack {
+    builder: PackBuilder,
+    is_data: bool,
+}
+
+/// Holds the buffer of the next pack, or nothing until the one before is put.
+///
+/// So no more than one pack waits for the disk while another is filled, which bounds memory.
+struct Spare {
+    give: Mutex<Option<Sender<Vec<u8>>>>,
+    take: Receiver<Vec<u8>>,
+}
+
+impl Spare {
+    fn new() -> Self {
+        let (give, take) = bounded(1);
+        let spare = Self {
+            give: Mutex::new(Some(give)),
+            take,
+        };
+        spare.give(Vec::new());
+        spare
+    }
+
+    /// Waits until there is a buffer; none will come any more once it is closed.
+    fn take(&self) -> Option<Vec<u8>> {
+        waiting(|| self.take.recv()).ok()
+    }
+
+    /// Puts a buffer back; one is enough.
+    fn give(&self, buffer: Vec<u8>) {
+        if let Some(give) = &*lock(&self.give) {
+            drop(give.try_send(buffer));
+        }
+    }
+
+    /// Lets nobody wait any more.
+    fn close(&self) {
+        *lock(&self.give) = None;
+    }
+}
+
 /// Writes blobs into packs of one session.
 pub(super) struct Writer<'a> {
     store: &'a dyn Store,
@@ -60,10 +106,9 @@ pub(super) struct Writer<'a> {
     reused: Marks,
     data: Mutex<PackBuilder>,
     meta: Mutex<PackBuilder>,
-    /// Is held while a pack is put, so that no more than one waits for the disk.
-    putting: Mutex<()>,
-    /// The bytes of a pack that was put, to be filled again.
-    spare: Mutex<Vec<u8>>,
+    /// Takes full packs while a thread of its own puts them.
+    storer: Mutex<Option<Sender<FullPack>>>,
+    spare: Spare,
     unindexed: Mutex<Vec<PackEntries>>,
     /// How many index segments there are.
     segments: AtomicUsize,
@@ -110,8 +155,8 @@ impl<'a> Writer<'a> {
             reused: Marks::default(),
             data,
             meta,
-            putting: Mutex::default(),
-            spare: Mutex::default(),
+            storer: Mutex::default(),
+            spare: Spare::new(),
             unindexed: Mutex::default(),
             segments: AtomicUsize::new(0),
             may_merge: repository.marker.check(Deed::Collect).is_ok(),
@@ -238,20 +283,57 @@ impl<'a> Writer<'a> {
         if !is_full && !is_due {
             return Ok(());
         }
-        // Whoever fills the next pack before this one is stored waits here, which bounds memory.
-        let turn = waiting(|| lock(&self.putting));
-        let spare = std::mem::take(&mut *lock(&self.spare));
+        // No thread puts packs any more; why not comes from `storing`.
+        let spare = self.spare.take().ok_or(EngineError::Cancelled)?;
         let buffer = if spare.capacity() < self.pack_bytes {
             pack_buffer(self.pack_bytes)
         } else {
             spare
         };
         let next = PackBuilder::in_buffer(salt(&self.session), buffer);
-        let full = std::mem::replace(&mut *builder, next);
+        let full = FullPack {
+            builder: std::mem::replace(&mut *builder, next),
+            is_data,
+        };
         drop(builder);
-        self.put_pack(full, is_data)?;
-        drop(turn);
-        Ok(())
+        let storer = lock(&self.storer).clone();
+        match storer {
+            Some(storer) => storer.send(full).map_err(|_| EngineError::Cancelled),
+            None => self.put_pack(full),
+        }
+    }
+
+    /// Runs `work` while a thread of its own puts the packs that become full.
+    ///
+    /// Whoever fills a pack goes on with the next one then, instead of waiting for the disk. All
+    /// packs are put when this returns. An error of that thread is the cause of those that
+    /// `work` met, so it goes first.
+    pub(super) fn storing<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let (storer, full) = bounded(1);
+        std::thread::scope(|scope| {
+            let storing = scope.spawn(move || self.store_all(&full));
+            *lock(&self.storer) = Some(storer);
+            let done = {
+                let _leave = Leave(&self.storer);
+                work()
+            };
+            storing.join().map_err(|_| EngineError::Panicked)??;
+            done
+        })
+    }
+
+    /// Puts packs until nobody brings any more, or one cannot be put.
+    fn store_all(&self, packs: &Receiver<FullPack>) -> Result<(), EngineError> {
+        let put_all = || packs.iter().try_for_each(|pack| self.put_pack(pack));
+        let stored = catch_unwind(AssertUnwindSafe(put_all));
+        let stored = stored.unwrap_or(Err(EngineError::Panicked));
+        if stored.is_err() {
+            self.spare.close();
+        }
+        stored
     }
 
     /// Tells whether a pack of this size is put because the last checkpoint is long ago.
@@ -269,18 +351,20 @@ impl<'a> Writer<'a> {
         if is_data { &self.data } else { &self.meta }
     }
 
-    fn put_pack(&self, builder: PackBuilder, is_data: bool) -> Result<(), EngineError> {
-        if builder.is_empty() {
+    /// Puts a pack and gives its buffer back, whether it could be put or not.
+    fn put_pack(&self, pack: FullPack) -> Result<(), EngineError> {
+        if pack.builder.is_empty() {
             return Ok(());
         }
-        let (bytes, entries) = builder.finish(is_data);
-        let name = if is_data {
+        let (bytes, entries) = pack.builder.finish(pack.is_data);
+        let name = if pack.is_data {
             StoreName::pack(&entries.hash)
         } else {
             StoreName::meta(&entries.hash)
         };
-        self.put_counted(&name, &bytes)?;
-        *lock(&self.spare) = bytes;
+        let put = self.put_counted(&name, &bytes);
+        self.spare.give(bytes);
+        put?;
         let segment = {
             let mut unindexed = lock(&self.unindexed);
             unindexed.push(entries);
@@ -320,7 +404,7 @@ impl<'a> Writer<'a> {
         for is_data in [true, false] {
             let next = PackBuilder::new(salt(&self.session));
             let builder = std::mem::replace(&mut *lock(self.builder(is_data)), next);
-            self.put_pack(builder, is_data)?;
+            self.put_pack(FullPack { builder, is_data })?;
         }
         let rest = std::mem::take(&mut *lock(&self.unindexed));
         self.put_segment(&rest)
@@ -410,6 +494,15 @@ impl<'a> Writer<'a> {
     /// Returns a new snapshot's id.
     pub(super) fn snapshot_id(repository: &Repository) -> Result<[u8; 16], EngineError> {
         Ok(repository.env.random().map_err(CryptoError::Entropy)?)
+    }
+}
+
+/// Lets go of the thread that puts packs, which ends it; also when what goes on panics.
+struct Leave<'a>(&'a Mutex<Option<Sender<FullPack>>>);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
     }
 }
 

@@ -14,7 +14,9 @@ use super::previous::Kept;
 use super::remembered::Remembered;
 use super::stats::{ReadCounter, Stage};
 use super::tree_writer::TreeWriter;
-use super::{BackupOptions, BackupReport, Counts, Made, Start, container, open_writer};
+use super::{
+    BackupOptions, BackupReport, Counts, Made, Start, THREADS_MAX, container, open_writer,
+};
 use crate::engine::chunk::IMAGE_BLOCK_BYTES;
 use crate::engine::compress::Codec;
 use crate::engine::env::Cancel;
@@ -74,7 +76,13 @@ pub fn backup_image(
         observer.event(Event::Kept { bytes });
         counts.keep(bytes, origin);
     } else {
-        let layout = read(&image, &writer, options.threads, observer, cancel)?;
+        let threads = options.threads.clamp(1, THREADS_MAX);
+        let read = || read(&image, &writer, threads, observer, cancel);
+        let layout = if threads == 1 {
+            read()?
+        } else {
+            writer.storing(read)?
+        };
         entry.kind = Kind::File {
             size: image.size(),
             extents: layout.extents,
@@ -131,7 +139,6 @@ fn read(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Layout, EngineError> {
-    let threads = threads.clamp(1, 64);
     let layout = Layout::new(image.size());
     let hole_min = layout.hole_min;
     std::thread::scope(|scope| {

@@ -47,6 +47,7 @@ pub(super) use self::stats::{Stage, Stages, waiting};
 const NOTES_MAX: usize = 1000;
 /// How much of a note a manifest keeps, in characters.
 const NOTE_CHARS_MAX: usize = 500;
+const THREADS_MAX: usize = 64;
 const MACHINE_BYTES_MAX: usize = 256;
 
 /// Says what a snapshot is called and how it is made.
@@ -60,7 +61,7 @@ pub struct BackupOptions {
     pub machine: String,
     /// How large packs get.
     pub pack_size: PackSize,
-    /// How many threads seal and store.
+    /// How many threads read and seal; if there are several, one more stores.
     pub threads: usize,
     /// Whether all files are read, even where the previous snapshot says they are unchanged.
     pub read_all: bool,
@@ -80,7 +81,7 @@ impl BackupOptions {
             label: label.to_owned(),
             machine: machine.to_owned(),
             pack_size: PackSize::Usual,
-            threads: std::thread::available_parallelism().map_or(2, usize::from) + 1,
+            threads: std::thread::available_parallelism().map_or(2, |all| usize::from(all).max(2)),
             read_all: false,
             checkpoint_every: Duration::from_mins(1),
             cache: None,
@@ -304,27 +305,36 @@ fn open_writer<'a>(
     Writer::open(repository, key, packing, observer)
 }
 
-/// Runs `work` with a pool of threads that seal and store what it cuts.
+/// Runs `work` with a pool of threads that seal what it cuts, and one that stores it.
+///
+/// The thread of `work` is one of those that seal; alone, it stores as well.
 fn with_pipeline<T>(
     writer: &Writer<'_>,
     options: &BackupOptions,
     cancel: &Cancel,
-    work: impl FnOnce(&mut Pipeline) -> Result<T, EngineError>,
+    work: impl FnOnce(&mut Pipeline<'_>) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    let threads = options.threads.clamp(1, 64);
-    std::thread::scope(|scope| {
-        let (mut pipeline, worker) = Pipeline::new(threads);
-        for _ in 0..threads {
-            let worker = worker.clone();
-            scope.spawn(move || worker.run(writer));
-        }
-        drop(worker);
-        let done = work(&mut pipeline)?;
-        if cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
-        }
-        Ok(done)
-    })
+    let pool = options.threads.clamp(1, THREADS_MAX) - 1;
+    let piped = || {
+        std::thread::scope(|scope| {
+            let (mut pipeline, worker) = Pipeline::new(writer, pool)?;
+            for _ in 0..pool {
+                let worker = worker.clone();
+                scope.spawn(move || worker.run());
+            }
+            drop(worker);
+            let done = work(&mut pipeline)?;
+            if cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            Ok(done)
+        })
+    };
+    if pool == 0 {
+        piped()
+    } else {
+        writer.storing(piped)
+    }
 }
 
 /// Is a snapshot whose blobs are stored or collected.

@@ -1,4 +1,8 @@
 //! The pool that names, seals and stores chunks while the walk goes on.
+//!
+//! The thread that walks lends a hand: a chunk that nobody in the pool has room for it seals
+//! itself. So there are no more threads than processors, and none of them finds its caches
+//! emptied by another one.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -8,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::stats::{Stage, waiting};
 use crate::engine::chunk::{ChunkSizes, Chunker};
-use crate::engine::compress::{empty_for, worth_keeping};
+use crate::engine::compress::{Codec, empty_for, worth_keeping};
 use crate::engine::env::Cancel;
 use crate::engine::error::EngineError;
 use crate::engine::files::Span;
@@ -17,8 +21,9 @@ use crate::engine::pack::BlobKind;
 use crate::engine::progress::{Event, Observer};
 use crate::engine::writer::Writer;
 
-/// How many chunks a thread has waiting: one keeps it busy, more would only take memory.
-const WAITING_PER_THREAD: usize = 1;
+/// How many chunks wait for a thread: enough to keep it busy while the one that walks seals a
+/// large one itself.
+const WAITING_PER_THREAD: usize = 6;
 const READ_BYTES: u64 = 1 << 20;
 
 /// Names a chunk that was handed to the pool.
@@ -38,11 +43,11 @@ type Job = (Ticket, Vec<u8>);
 type Done = Result<(Ticket, [u8; 32], Vec<u8>), EngineError>;
 
 /// Hands chunks to the pool and collects their ids.
-pub(super) struct Pipeline {
+pub(super) struct Pipeline<'w> {
+    hand: Hand<'w>,
     jobs: Sender<Job>,
     done: Receiver<Done>,
     next: u64,
-    under_way: usize,
     ids: HashMap<u64, [u8; 32]>,
     spare: Vec<Vec<u8>>,
     /// Cuts streams with chunks of their own, one after the other, so that its buffer is one.
@@ -51,16 +56,17 @@ pub(super) struct Pipeline {
 
 /// One thread's end of the pool.
 #[derive(Clone)]
-pub(super) struct Worker {
+pub(super) struct Worker<'w> {
+    writer: &'w Writer<'w>,
     jobs: Receiver<Job>,
     done: Sender<Done>,
 }
 
-impl Worker {
+impl Worker<'_> {
     /// Works until the pipeline is dropped.
-    pub(super) fn run(self, writer: &Writer<'_>) {
-        let mut codec = match codec() {
-            Ok(codec) => codec,
+    pub(super) fn run(self) {
+        let mut hand = match Hand::new(self.writer) {
+            Ok(hand) => hand,
             Err(error) => {
                 // Whoever waits for a chunk learns why there is none.
                 drop(self.done.send(Err(error)));
@@ -68,13 +74,8 @@ impl Worker {
             }
         };
         for (ticket, chunk) in &self.jobs {
-            let put = || writer.put(BlobKind::Chunk, &chunk, &mut codec);
-            let put = AssertUnwindSafe(|| writer.stages.time(Stage::Seal, put));
-            // Whoever waits for this chunk would wait forever if a panic took its id along.
-            let (id, goes_on) = match catch_unwind(put) {
-                Ok(id) => (id, true),
-                Err(_) => (Err(EngineError::Panicked), false),
-            };
+            let id = hand.seal(&chunk);
+            let goes_on = !matches!(id, Err(EngineError::Panicked));
             let sent = self.done.send(id.map(|id| (ticket, id, chunk)));
             if sent.is_err() || !goes_on {
                 return;
@@ -83,25 +84,51 @@ impl Worker {
     }
 }
 
-impl Pipeline {
-    /// Makes a pipeline and the worker to clone for each of `threads`.
-    pub(super) fn new(threads: usize) -> (Self, Worker) {
-        let (jobs, take_jobs) = bounded(threads * WAITING_PER_THREAD);
+/// Seals and stores chunks on one thread.
+struct Hand<'w> {
+    writer: &'w Writer<'w>,
+    codec: Codec,
+}
+
+impl<'w> Hand<'w> {
+    fn new(writer: &'w Writer<'w>) -> Result<Self, EngineError> {
+        let codec = codec()?;
+        Ok(Self { writer, codec })
+    }
+
+    /// Stores a chunk unless it is there, and returns its id.
+    ///
+    /// Whoever waits for this chunk would wait forever if a panic took its id along.
+    fn seal(&mut self, chunk: &[u8]) -> Result<[u8; 32], EngineError> {
+        let put = || self.writer.put(BlobKind::Chunk, chunk, &mut self.codec);
+        let put = AssertUnwindSafe(|| self.writer.stages.time(Stage::Seal, put));
+        catch_unwind(put).unwrap_or(Err(EngineError::Panicked))
+    }
+}
+
+impl<'w> Pipeline<'w> {
+    /// Makes a pipeline for a pool of so many threads, and the worker to clone for each.
+    pub(super) fn new(
+        writer: &'w Writer<'w>,
+        pool: usize,
+    ) -> Result<(Self, Worker<'w>), EngineError> {
+        let (jobs, take_jobs) = bounded(pool * WAITING_PER_THREAD);
         let (give_done, done) = unbounded();
         let pipeline = Self {
+            hand: Hand::new(writer)?,
             jobs,
             done,
             next: 0,
-            under_way: 0,
             ids: HashMap::new(),
             spare: Vec::new(),
             chunker: None,
         };
         let worker = Worker {
+            writer,
             jobs: take_jobs,
             done: give_done,
         };
-        (pipeline, worker)
+        Ok((pipeline, worker))
     }
 
     /// Returns a buffer whose bytes are not needed any more.
@@ -109,7 +136,7 @@ impl Pipeline {
         self.spare.pop().unwrap_or_default()
     }
 
-    /// Hands over a copy of a chunk; waits while too much is under way.
+    /// Hands over a copy of a chunk.
     pub(super) fn submit(&mut self, bytes: &[u8]) -> Result<Ticket, EngineError> {
         self.collect()?;
         let mut chunk = self.spare();
@@ -118,43 +145,43 @@ impl Pipeline {
         self.hand_over(chunk)
     }
 
-    /// Hands over a chunk; waits while too much is under way.
+    /// Hands over a chunk, or seals it here when enough of them wait for the pool.
     pub(super) fn hand_over(&mut self, chunk: Vec<u8>) -> Result<Ticket, EngineError> {
         self.collect()?;
         let ticket = Ticket(self.next);
         self.next += 1;
-        if waiting(|| self.jobs.send((ticket, chunk))).is_err() {
-            // All threads ended, and the first of them left its error.
-            return Err(self.wait().err().unwrap_or(EngineError::Cancelled));
+        if let Err(refused) = self.jobs.try_send((ticket, chunk)) {
+            // If the whole pool has ended, the first of it left its error to be collected.
+            let (ticket, chunk) = refused.into_inner();
+            let id = self.hand.seal(&chunk)?;
+            self.keep(ticket, id, chunk);
         }
-        self.under_way += 1;
         Ok(ticket)
     }
 
     /// Takes the ids that are known by now.
     pub(super) fn collect(&mut self) -> Result<(), EngineError> {
         while let Ok(done) = self.done.try_recv() {
-            self.take(done)?;
+            let (ticket, id, chunk) = done?;
+            self.keep(ticket, id, chunk);
         }
         Ok(())
     }
 
     /// Waits for one more id.
     pub(super) fn wait(&mut self) -> Result<(), EngineError> {
-        match waiting(|| self.done.recv()) {
-            Ok(done) => self.take(done),
-            Err(_) => Err(EngineError::Cancelled),
-        }
+        let done = waiting(|| self.done.recv());
+        let (ticket, id, chunk) = done.unwrap_or(Err(EngineError::Cancelled))?;
+        self.keep(ticket, id, chunk);
+        Ok(())
     }
 
-    fn take(&mut self, done: Done) -> Result<(), EngineError> {
-        let (ticket, id, chunk) = done?;
-        self.under_way -= 1;
+    /// Notes a chunk's id, and its buffer to be filled again.
+    fn keep(&mut self, ticket: Ticket, id: [u8; 32], chunk: Vec<u8>) {
         if worth_keeping(&chunk) {
             self.spare.push(chunk);
         }
         self.ids.insert(ticket.0, id);
-        Ok(())
     }
 
     /// Tells whether a chunk's id is known.
@@ -218,7 +245,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn start(pipeline: &mut Pipeline) -> Self {
+    pub(super) fn start(pipeline: &mut Pipeline<'_>) -> Self {
         let chunker = pipeline.chunker.take();
         Self {
             chunker: chunker.unwrap_or_else(|| Chunker::new(ChunkSizes::FILES)),
@@ -230,7 +257,7 @@ impl Reading {
     /// Reads on and hands over what can be cut; tells whether there may be more.
     pub(super) fn step(
         &mut self,
-        pipeline: &mut Pipeline,
+        pipeline: &mut Pipeline<'_>,
         stream: &mut dyn Read,
         observer: &dyn Observer,
         cancel: &Cancel,
@@ -253,7 +280,7 @@ impl Reading {
     /// Hands over the rest; what was read before an error of the stream is kept.
     pub(super) fn finish(
         mut self,
-        pipeline: &mut Pipeline,
+        pipeline: &mut Pipeline<'_>,
     ) -> Result<(Vec<Piece>, io::Result<()>), EngineError> {
         while let Some(chunk) = self.chunker.finish() {
             self.pieces.push(pipeline.submit_whole(chunk)?);

@@ -59,9 +59,9 @@ struct SharedChunk {
     ticket: Ticket,
 }
 
-pub(super) struct Walk<'a> {
+pub(super) struct Walk<'a, 'p> {
     writer: &'a Writer<'a>,
-    pipeline: &'a mut Pipeline,
+    pipeline: &'a mut Pipeline<'p>,
     previous: Previous,
     /// Where the next backup finds what this one read.
     cache: Option<&'a mut CacheWriter>,
@@ -82,10 +82,10 @@ pub(super) struct Walk<'a> {
     notes: Notes,
 }
 
-impl<'a> Walk<'a> {
+impl<'a, 'p> Walk<'a, 'p> {
     pub(super) fn new(
         writer: &'a Writer<'a>,
-        pipeline: &'a mut Pipeline,
+        pipeline: &'a mut Pipeline<'p>,
         previous: Previous,
         cache: Option<&'a mut CacheWriter>,
         observer: &'a dyn Observer,
