@@ -37,6 +37,8 @@ pub enum Command {
     Validate(Validate),
     /// Read the live state and show what would change, and why
     Plan(Plan),
+    /// Show what a change of the topology's files comes to, and reach no machine
+    Diff(Diff),
     /// Read the live state and print or save what was seen
     Observe(Observe),
     /// Carry the changes out: owners, repositories, copies, drills
@@ -159,6 +161,9 @@ pub struct Plan {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// Print Markdown for a comment on a pull request
+    #[arg(long, conflicts_with_all = ["json", "detail"])]
+    pub md: bool,
     /// Show every detail
     #[arg(long)]
     pub detail: bool,
@@ -169,6 +174,26 @@ pub struct Plan {
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     pub facts: Option<PathBuf>,
     /// Exit with 2 if changes are pending
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `diff`
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// `A..B` for two commits, `A...B` from where they went apart, `A` for one and the files here
+    #[arg(default_value = "HEAD")]
+    pub range: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub place: Where,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Print Markdown for a comment on a pull request
+    #[arg(long, conflicts_with = "json")]
+    pub md: bool,
+    /// Exit with 2 if anything differs
     #[arg(long)]
     pub detailed_exitcode: bool,
 }

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod commit_files;
 pub mod context;
 pub mod documents;
 pub mod exit;
@@ -42,6 +43,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
         Command::Validate(args) => commands::validate::run(context, args),
         Command::Observe(args) => commands::observe::run(context, args),
         Command::Plan(args) => commands::plan::run(context, args),
+        Command::Diff(args) => commands::diff::run(context, args),
         Command::Apply(args) => commands::apply::run(context, args),
         Command::Run(args) => commands::run::run(context, args),
         Command::Status(args) => commands::status::run(context, args),

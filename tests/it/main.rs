@@ -2,6 +2,7 @@
 
 mod access_cases;
 mod architecture;
+mod diff;
 mod docs;
 mod fixture;
 mod observe;

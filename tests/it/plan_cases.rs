@@ -2,14 +2,14 @@
 //!
 //! `tests/cases/plan/base` holds the topology and what was seen of it. A case's
 //! `case.json` says why it exists and patches both (JSON Merge Patch, RFC 7396);
-//! `plan.txt` and `status.txt` are what a person sees. `BKPCTL_UPDATE=1` rewrites them:
+//! `plan.txt`, `plan.md` and `status.txt` are what a person sees. `BKPCTL_UPDATE=1` rewrites them:
 //! read what changed before accepting it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bkpctl::cli::render::{Style, render, render_status};
+use bkpctl::cli::render::{Style, render, render_markdown, render_status};
 use bkpctl::model::{Observed, Timestamp, Topology};
 use bkpctl::plan::{Plan, lint, plan, simulate};
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn json(path: &Path) -> Value {
 }
 
 /// Merges a patch into a document: null removes, objects merge, all else replaces.
-fn merge(target: &mut Value, patch: &Value) {
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
@@ -134,6 +134,7 @@ fn each_case_shows_its_plan_and_status() {
         let style = style(case.detail);
         let shown = [
             ("plan.txt", render(&plan, &style)),
+            ("plan.md", render_markdown(&plan)),
             ("status.txt", render_status(&plan, &style)),
         ];
         for (file, text) in shown {
@@ -179,7 +180,11 @@ fn no_byte_of_a_host_reaches_the_terminal_unescaped() {
             detail: true,
             ..style(true)
         };
-        for text in [render(&plan, &style), render_status(&plan, &style)] {
+        for text in [
+            render(&plan, &style),
+            render_status(&plan, &style),
+            render_markdown(&plan),
+        ] {
             let bad = text.chars().find(|c| c.is_control() && *c != '\n');
             assert_eq!(bad, None, "{}", case.name);
         }
@@ -200,6 +205,34 @@ fn lines_stay_within_the_width_they_are_given() {
             let long = text.lines().find(too_long);
             assert_eq!(long, None, "{} at {width}", case.name);
         }
+    }
+}
+
+#[test]
+fn a_comment_on_a_pull_request_has_room_however_much_there_is_to_say() {
+    let plans = cases().into_iter();
+    let plans = plans.map(|case| plan(&case.topology, &case.observed, case.now));
+    let mut plan = plans
+        .max_by_key(|plan| plan.findings.len())
+        .expect("there are cases");
+    let marker = format!("<!-- bkpctl plan {} -->\n", plan.topology.name);
+    let some = plan.findings.clone();
+    for findings in [0, 1, 200, 3000] {
+        plan.findings = some.iter().cycle().take(findings).cloned().collect();
+        let text = render_markdown(&plan);
+        assert!(text.len() <= 60_000, "{} bytes", text.len());
+        assert!(text.starts_with(&marker), "{text}");
+        // With two hundred, the folded text goes; with three thousand, findings go too.
+        assert_eq!(
+            text.contains("Left out, since"),
+            findings >= 200,
+            "{findings}"
+        );
+        assert_eq!(text.contains("- … and "), findings == 3000, "{findings}");
+        assert_eq!(
+            text.matches("<details>").count(),
+            text.matches("</details>").count()
+        );
     }
 }
 

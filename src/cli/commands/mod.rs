@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod completions;
+pub mod diff;
 pub mod explain;
 pub mod help;
 pub mod host_key;

@@ -18,6 +18,8 @@ pub fn run(context: &Context, args: &args::Plan) -> Outcome {
     }
     if args.json {
         context.print_json(plan)?;
+    } else if args.md {
+        context.print(&render::render_markdown(plan));
     } else {
         context.print(&render::plan::render(plan, &context.style(args.detail)));
         if let Some(file) = &args.out {

@@ -7,13 +7,14 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
 /// The names of all schemas, with what each describes.
-pub const NAMES: [(&str, &str); 9] = [
+pub const NAMES: [(&str, &str); 10] = [
     (
         "topology",
         "the topology language: blocks, their arguments, properties and children",
     ),
     ("validate.v1", "bkpctl validate --json"),
     ("plan.v1", "bkpctl plan --json, and saved plans"),
+    ("diff.v1", "bkpctl diff --json"),
     ("observed.v1", "the facts that a plan is made from"),
     ("facts.v1", "bkpctl observe, and the files that it saves"),
     ("status.v1", "bkpctl status --json"),
@@ -51,6 +52,9 @@ pub fn text(name: &str) -> Option<String> {
             crate::cli::render::Validation
         ))),
         "plan.v1" => Some(pretty(&schemars::schema_for!(crate::plan::Plan))),
+        "diff.v1" => Some(pretty(&schemars::schema_for!(
+            crate::plan::difference::Difference
+        ))),
         "observed.v1" => Some(pretty(&schemars::schema_for!(crate::model::Observed))),
         "facts.v1" => Some(pretty(&schemars::schema_for!(crate::model::Facts))),
         "status.v1" => Some(pretty(&schemars::schema_for!(status::Status))),

@@ -3,12 +3,16 @@
 pub mod access;
 pub mod apply;
 pub mod diagnostic;
+pub mod difference;
+mod markdown;
 pub mod plan;
 pub mod sheet;
 pub mod status;
 pub mod text;
 
 pub use diagnostic::{Validation, diagnostics};
+pub use difference::render_difference;
+pub use plan::markdown::render as render_markdown;
 pub use plan::render;
 pub use status::render_status;
 pub use text::Style;

@@ -1,0 +1,235 @@
+//! The words of a plan, whatever it is written for.
+
+use crate::cli::render::text::{self, escape};
+use crate::plan::change::{Action, GateKind, Landing, Plan, PolicyLine, Step, Verdict};
+
+/// Says what a gated action would do to what is there.
+pub(super) fn gate_words(action: &Action) -> String {
+    let node = &action.node;
+    let kind = action.gate.as_ref().map(|gate| gate.kind);
+    if kind == Some(GateKind::Recreate) {
+        return recreate_words(action);
+    }
+    match &action.step {
+        Step::SetOwner {
+            path,
+            uid,
+            gid,
+            recursive,
+            entries,
+        } => {
+            let what = match (*recursive, *entries) {
+                (true, n) if n > 1 => format!("{n} entries under {node}:{}", escape(path)),
+                (true, _) => format!("everything under {node}:{}", escape(path)),
+                (false, _) => format!("{node}:{}, which is not empty", escape(path)),
+            };
+            let before = action.before.as_deref().unwrap_or("others");
+            format!(
+                "change the owner of {what}, {} → {uid}:{gid}",
+                escape(before)
+            )
+        }
+        Step::SetMode { path, mode } => format!(
+            "change the mode of {node}:{}, which is not empty, {} → {mode:o}",
+            escape(path),
+            escape(action.before.as_deref().unwrap_or("another"))
+        ),
+        Step::MakeRepository { datastore } => format!(
+            "make a repository for {datastore} in a folder on {node} that holds something already"
+        ),
+        Step::Copy { source, .. } if kind == Some(GateKind::Command) => {
+            format!("copy {source}: {}", escape(&action.reason))
+        }
+        Step::Copy {
+            source, datastore, ..
+        } => format!("copy {source} to {datastore} although it is read from another machine"),
+        _ => format!("{} on {node}", escape(&action.after_words)),
+    }
+}
+
+/// Says what would be done anew where a datastore was before.
+fn recreate_words(action: &Action) -> String {
+    let node = &action.node;
+    match &action.step {
+        Step::MakeFolder { path, .. } => {
+            format!("make the folder {node}:{} anew, empty", escape(path))
+        }
+        Step::SetOwner { path, uid, gid, .. } => format!(
+            "give the folder that is at {node}:{} now to {uid}:{gid}",
+            escape(path)
+        ),
+        Step::SetMode { path, mode } => format!(
+            "give the folder that is at {node}:{} now mode {mode:o}",
+            escape(path)
+        ),
+        Step::MakeRepository { datastore } => {
+            format!("make a repository for {datastore} on {node} anew, without its snapshots")
+        }
+        _ => format!("{} on {node}", escape(&action.after_words)),
+    }
+}
+
+/// Returns the sign and the word for a change.
+pub(super) fn kind(action: &Action) -> (&'static str, &'static str) {
+    let sign = if action.before.is_some() { "~" } else { "+" };
+    let word = match &action.step {
+        Step::CreateKey { .. } => "key",
+        Step::PlaceBinary { .. } => "binary",
+        Step::MakeFolder { .. } => "folder",
+        Step::SetOwner { .. } => "owner",
+        Step::SetMode { .. } => "mode",
+        Step::MakeRepository { .. } => "repository",
+        Step::WriteManaged { .. } if action.address.kind() == "phase" => "phase",
+        Step::WriteManaged { .. } => "marker",
+        Step::Register { .. } => "registry",
+        Step::Copy { .. } => "copy",
+        Step::Sync { .. } => "sync",
+        Step::Drill { .. } => "drill",
+    };
+    (sign, word)
+}
+
+/// Returns whether an action moves data.
+pub(super) fn is_data(action: &Action) -> bool {
+    matches!(
+        action.step,
+        Step::Copy { .. } | Step::Sync { .. } | Step::Drill { .. }
+    )
+}
+
+/// Says what a change is, and why.
+pub(super) fn change_words(action: &Action) -> String {
+    format!("{} · {}", change(action), escape(&why(action)))
+}
+
+/// Says what a change is: the state before and after.
+pub(super) fn change(action: &Action) -> String {
+    let what = match (&action.step, &action.before) {
+        (
+            Step::SetOwner {
+                path,
+                uid,
+                gid,
+                recursive,
+                entries,
+            },
+            Some(before),
+        ) => {
+            let many = match (*recursive, *entries) {
+                (true, n) if n > 1 => format!(", {n} entries"),
+                (true, _) => " and everything below".to_owned(),
+                (false, _) => String::new(),
+            };
+            format!("{path} {before} → {uid}:{gid}{many}")
+        }
+        (Step::SetMode { path, mode }, Some(before)) => format!("{path} {before} → {mode:o}"),
+        (Step::MakeRepository { datastore } | Step::WriteManaged { datastore, .. }, _)
+            if action.address.kind() == "datastore" =>
+        {
+            format!("{datastore}: {}", action.after_words)
+        }
+        (Step::WriteManaged { .. }, _) => {
+            format!("{}: {}", action.address.name(), action.after_words)
+        }
+        _ => action.after_words.clone(),
+    };
+    escape(&what)
+}
+
+/// Returns the reason for an action, or why it has to wait.
+pub(super) fn why(action: &Action) -> String {
+    match &action.deferred {
+        None => action.reason.clone(),
+        Some(deferred) => format!("deferred: {deferred}"),
+    }
+}
+
+/// Returns the sign and the short name of an action that moves data.
+pub(super) fn label(action: &Action) -> (&'static str, String) {
+    match &action.step {
+        Step::Copy {
+            source, datastore, ..
+        } => ("↑", format!("{source} → {datastore}")),
+        Step::Sync { from, to, .. } => ("⇉", format!("{from} → {to}")),
+        Step::Drill { job, source, .. } => ("◷", format!("{job} {source}")),
+        _ => ("·", action.address.to_string()),
+    }
+}
+
+/// Says what of an action that moves data its short name does not say.
+pub(super) fn data_words(action: &Action) -> String {
+    let mut parts = Vec::new();
+    match &action.step {
+        Step::Sync { sources, .. } => {
+            let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            parts.push(names.join(", "));
+        }
+        Step::Drill { from, scratch, .. } => {
+            let place = match scratch {
+                Some(scratch) => format!("{}:{scratch}", action.node),
+                None => format!("a temporary folder on {}", action.node),
+            };
+            parts.push(format!("restore from {from} to {place}, compare, remove"));
+        }
+        _ => {}
+    }
+    parts.push(why(action));
+    if action.deferred.is_none() {
+        parts.extend(action.landing.iter().map(landing));
+    }
+    escape(&parts.join(" · "))
+}
+
+/// Says how much lands and how much room there is.
+fn landing(landing: &Landing) -> String {
+    let bytes = match landing.bytes_max {
+        Some(bytes) => format!("up to {bytes}"),
+        None => "size not known".to_owned(),
+    };
+    match landing.free {
+        Some(free) => format!("{bytes}, {free} free"),
+        None => bytes,
+    }
+}
+
+/// Says how a rule stands once the plan was carried out.
+pub(super) fn rule(line: &PolicyLine) -> String {
+    let detail = escape(&line.detail);
+    match line.verdict {
+        Verdict::Pass => format!("{} {detail} ✓", line.rule),
+        Verdict::Deny => format!("{} {detail} ✗", line.rule),
+        Verdict::Warn => format!("{} {detail} ⚠ more later", line.rule),
+        Verdict::Unknown => format!("{} {detail} ? not all seen", line.rule),
+        Verdict::Waived => format!("{} {detail}", line.rule),
+        Verdict::NotChecked => format!("{} not checked ({detail})", line.rule),
+    }
+}
+
+/// Counts what would be done.
+pub(super) fn summary(plan: &Plan) -> String {
+    let pending: Vec<&Action> = plan.pending().collect();
+    let of = |kind: fn(&Step) -> bool| pending.iter().filter(|a| kind(&a.step)).count();
+    let copies = of(|step| matches!(step, Step::Copy { .. }));
+    let syncs = of(|step| matches!(step, Step::Sync { .. }));
+    let drills = of(|step| matches!(step, Step::Drill { .. }));
+    let changes = pending.len() - copies - syncs - drills;
+    let deferred = plan.actions.len() - pending.len();
+    let gates = plan.gates().len();
+    let parts: Vec<String> = [
+        (changes, "change", "changes"),
+        (copies, "copy", "copies"),
+        (syncs, "sync", "syncs"),
+        (drills, "drill", "drills"),
+        (gates, "needs your yes", "need your yes"),
+        (deferred, "deferred", "deferred"),
+    ]
+    .into_iter()
+    .filter(|(n, _, _)| *n > 0)
+    .map(|(n, one, many)| text::count(n, one, many))
+    .collect();
+    if parts.is_empty() {
+        "Nothing to change.".to_owned()
+    } else {
+        format!("{}.", parts.join(", "))
+    }
+}
