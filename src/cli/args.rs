@@ -58,6 +58,8 @@ pub enum Command {
     HostKey(HostKey),
     /// Plan from saved states and compare with the plans that are expected
     Test(Test),
+    /// Say what would be left if a machine or a failure domain were lost
+    Simulate(Simulate),
     /// Take everything of bkpctl's off a node; datastores stay
     Leave(Leave),
     /// Explain the code of a finding or a mistake, or who may write to a datastore
@@ -196,6 +198,26 @@ pub struct Diff {
     /// Exit with 2 if anything differs
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// `simulate`
+#[derive(Debug, Args)]
+pub struct Simulate {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub place: Where,
+    /// What is lost: a node, or a failure domain such as site=home
+    #[arg(long, value_name = "NODE|KEY=VALUE")]
+    pub lose: crate::plan::disaster::Loss,
+    /// Count the copies that bkpctl observe --save saw, with their ages and sizes
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// How much a restore is taken to move in a second
+    #[arg(long, value_name = "SIZE", default_value = "110MiB")]
+    pub rate: crate::model::ByteSize,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `observe`

@@ -61,6 +61,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
             code_file,
             key_file,
         }) => commands::key::recover(context, code_file, key_file),
+        Command::Simulate(args) => commands::simulate::run(context, args),
         Command::Test(args) => commands::test::run(context, args),
         Command::Leave(args) => commands::leave::run(context, args),
         Command::HostKey(args) => commands::host_key::run(context, args),

@@ -21,6 +21,7 @@ mod datastore;
 mod demand;
 pub mod difference;
 mod digest;
+pub mod disaster;
 mod draft;
 mod drill;
 mod hazard;

@@ -3,6 +3,7 @@
 mod access_cases;
 mod architecture;
 mod diff;
+mod disaster;
 mod docs;
 mod fixture;
 mod observe;

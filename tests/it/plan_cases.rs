@@ -42,12 +42,12 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-struct Case {
+pub(crate) struct Case {
     name: String,
     folder: PathBuf,
-    topology: Topology,
-    observed: Observed,
-    now: Timestamp,
+    pub(crate) topology: Topology,
+    pub(crate) observed: Observed,
+    pub(crate) now: Timestamp,
     detail: bool,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn base() -> (Topology, Observed) {
     )
 }
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let mut folders: Vec<PathBuf> = fs::read_dir(root())
         .expect("the cases are in the source tree")
         .map(|entry| entry.expect("a readable folder").path())
@@ -101,7 +101,7 @@ fn case(folder: PathBuf) -> Case {
     }
 }
 
-fn style(detail: bool) -> Style {
+pub(crate) fn style(detail: bool) -> Style {
     Style {
         color: false,
         width: 100,
@@ -112,7 +112,7 @@ fn style(detail: bool) -> Style {
 }
 
 /// Compares a text with a file of a case, or writes it there when asked to.
-fn expect(path: &Path, text: &str) -> Result<(), String> {
+pub(crate) fn expect(path: &Path, text: &str) -> Result<(), String> {
     if std::env::var_os("BKPCTL_UPDATE").is_some() {
         return fs::write(path, text).map_err(|e| e.to_string());
     }

@@ -14,6 +14,7 @@ pub mod restore;
 pub mod run;
 pub mod schema;
 pub mod serve;
+pub mod simulate;
 pub mod snapshots;
 pub mod status;
 pub mod store;

@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
 /// The names of all schemas, with what each describes.
-pub const NAMES: [(&str, &str); 10] = [
+pub const NAMES: [(&str, &str); 11] = [
     (
         "topology",
         "the topology language: blocks, their arguments, properties and children",
@@ -15,6 +15,7 @@ pub const NAMES: [(&str, &str); 10] = [
     ("validate.v1", "bkpctl validate --json"),
     ("plan.v1", "bkpctl plan --json, and saved plans"),
     ("diff.v1", "bkpctl diff --json"),
+    ("simulate.v1", "bkpctl simulate --json"),
     ("observed.v1", "the facts that a plan is made from"),
     ("facts.v1", "bkpctl observe, and the files that it saves"),
     ("status.v1", "bkpctl status --json"),
@@ -54,6 +55,9 @@ pub fn text(name: &str) -> Option<String> {
         "plan.v1" => Some(pretty(&schemars::schema_for!(crate::plan::Plan))),
         "diff.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::difference::Difference
+        ))),
+        "simulate.v1" => Some(pretty(&schemars::schema_for!(
+            crate::plan::disaster::Disaster
         ))),
         "observed.v1" => Some(pretty(&schemars::schema_for!(crate::model::Observed))),
         "facts.v1" => Some(pretty(&schemars::schema_for!(crate::model::Facts))),

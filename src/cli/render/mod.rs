@@ -4,6 +4,7 @@ pub mod access;
 pub mod apply;
 pub mod diagnostic;
 pub mod difference;
+pub mod disaster;
 mod markdown;
 pub mod plan;
 pub mod sheet;
@@ -12,6 +13,7 @@ pub mod text;
 
 pub use diagnostic::{Validation, diagnostics};
 pub use difference::render_difference;
+pub use disaster::render_disaster;
 pub use plan::markdown::render as render_markdown;
 pub use plan::render;
 pub use status::render_status;
