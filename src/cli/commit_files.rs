@@ -4,14 +4,14 @@
 //! nothing is fetched. A commit is resolved once, so that a branch that moves meanwhile makes no
 //! mixture.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cli::topology_files::{SIZE_MAX, text};
 use crate::config::{Files, FilesError};
 
-/// The largest file that is read.
-const SIZE_MAX: u64 = 1 << 20;
 /// The longest listing of a folder that is read.
 const LIST_MAX: u64 = 16 << 20;
 
@@ -20,6 +20,8 @@ const LIST_MAX: u64 = 16 << 20;
 pub struct CommitFiles {
     folder: PathBuf,
     commit: String,
+    /// What was listed, by folder: a commit never changes.
+    listed: BTreeMap<String, Vec<Entry>>,
 }
 
 impl CommitFiles {
@@ -53,32 +55,31 @@ impl CommitFiles {
             .then(|| Self {
                 folder: folder.to_owned(),
                 commit,
+                listed: BTreeMap::new(),
             })
             .ok_or_else(|| "git named no commit".to_owned())
     }
 
-    /// Returns what a path is in the commit: a mode of git's, and the id of its content.
-    fn entry(&self, path: &str) -> Result<Option<(String, String)>, FilesError> {
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let entries = self.entries(folder)?;
-        let entry = entries.into_iter().find(|entry| entry.name == name);
-        Ok(entry.map(|entry| (entry.mode, entry.id)))
-    }
-
-    fn entries(&self, folder: &str) -> Result<Vec<Entry>, FilesError> {
-        let tree = format!("{}:./{folder}", self.commit);
-        // Without `--full-tree` only what the current folder is called within that tree is listed.
-        let arguments = ["ls-tree", "-z", "--full-tree", "--end-of-options", &tree];
-        let listing = git(&self.folder, &arguments, LIST_MAX).map_err(|_| FilesError::NotFound)?;
-        let lines = listing.split(|byte| *byte == 0);
-        // A name that is not text can't be written down in an include.
-        let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
-        Ok(lines.filter_map(Entry::read).collect())
+    /// Returns what is directly in a folder of the commit.
+    fn entries(&mut self, folder: &str) -> Result<&[Entry], FilesError> {
+        if !self.listed.contains_key(folder) {
+            let tree = format!("{}:./{folder}", self.commit);
+            // Without `--full-tree` only what the current folder is called in that tree is listed.
+            let arguments = ["ls-tree", "-z", "--full-tree", "--end-of-options", &tree];
+            let listing =
+                git(&self.folder, &arguments, LIST_MAX).map_err(|_| FilesError::NotFound)?;
+            let lines = listing.split(|byte| *byte == 0);
+            // A name that is not text can't be written down in an include.
+            let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
+            let entries = lines.filter_map(Entry::read).collect();
+            self.listed.insert(folder.to_owned(), entries);
+        }
+        Ok(&self.listed[folder])
     }
 }
 
 /// One line of `git ls-tree`: mode, type and id, a tab, the name.
+#[derive(Debug, Clone)]
 struct Entry {
     mode: String,
     id: String,
@@ -98,33 +99,28 @@ impl Entry {
     }
 
     fn is_file(&self) -> bool {
-        is_file(&self.mode)
+        self.mode.starts_with("100")
     }
-}
-
-fn is_file(mode: &str) -> bool {
-    mode.starts_with("100")
 }
 
 impl Files for CommitFiles {
     fn read(&mut self, path: &str) -> Result<String, FilesError> {
-        let (mode, id) = self.entry(path)?.ok_or(FilesError::NotFound)?;
-        if !is_file(&mode) {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let mut entries = self.entries(folder)?.iter();
+        let entry = entries.find(|entry| entry.name == name);
+        let entry = entry.ok_or(FilesError::NotFound)?;
+        if !entry.is_file() {
             let why = "it is no regular file, and links of a commit are not followed";
             return Err(FilesError::Denied(why.to_owned()));
         }
-        let bytes = git(&self.folder, &["cat-file", "blob", &id], SIZE_MAX + 1)
-            .map_err(FilesError::Denied)?;
-        if bytes.len() as u64 > SIZE_MAX {
-            return Err(FilesError::TooLarge);
-        }
-        String::from_utf8(bytes).map_err(|_| FilesError::NotText)
+        let id = entry.id.clone();
+        let bytes = git(&self.folder, &["cat-file", "blob", &id], SIZE_MAX + 1);
+        text(bytes.map_err(FilesError::Denied)?)
     }
 
     fn list(&mut self, folder: &str) -> Result<Vec<String>, FilesError> {
-        let entries = self.entries(folder)?;
-        let files = entries.into_iter().filter(Entry::is_file);
-        Ok(files.map(|entry| entry.name).collect())
+        let files = self.entries(folder)?.iter().filter(|entry| entry.is_file());
+        Ok(files.map(|entry| entry.name.clone()).collect())
     }
 }
 

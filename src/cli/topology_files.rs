@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Files, FilesError};
 
 /// The largest file that is read.
-const SIZE_MAX: u64 = 1 << 20;
+pub(super) const SIZE_MAX: u64 = 1 << 20;
 
 /// A topology's folder; nothing outside of it is read, links included.
 #[derive(Debug, Clone)]
@@ -51,6 +51,14 @@ impl FolderFiles {
     }
 }
 
+/// Returns a file's text, if it is text and no larger than a topology's file may be.
+pub(super) fn text(bytes: Vec<u8>) -> Result<String, FilesError> {
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(FilesError::TooLarge);
+    }
+    String::from_utf8(bytes).map_err(|_| FilesError::NotText)
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
 fn denied(error: io::Error) -> FilesError {
     match error.kind() {
@@ -70,10 +78,7 @@ impl Files for FolderFiles {
         File::open(&path)
             .and_then(|file| file.take(SIZE_MAX + 1).read_to_end(&mut bytes))
             .map_err(denied)?;
-        if bytes.len() as u64 > SIZE_MAX {
-            return Err(FilesError::TooLarge);
-        }
-        String::from_utf8(bytes).map_err(|_| FilesError::NotText)
+        text(bytes)
     }
 
     fn list(&mut self, folder: &str) -> Result<Vec<String>, FilesError> {

@@ -179,8 +179,16 @@ fn attributes(thing: &impl Serialize) -> Attributes {
     attributes
 }
 
-fn walk(path: &mut Vec<String>, value: &Value, out: &mut Attributes) {
-    if let Some(text) = scalar(path.last().map_or("", String::as_str), value) {
+/// One step on the way to a value.
+struct Step {
+    word: String,
+    /// Whether a person chose the word, so that it is no field of ours whatever it says.
+    is_free: bool,
+}
+
+fn walk(path: &mut Vec<Step>, value: &Value, out: &mut Attributes) {
+    let field = path.last().filter(|step| !step.is_free);
+    if let Some(text) = scalar(field.map_or("", |step| &step.word), value) {
         if !text.is_empty() {
             out.insert(title(path), text);
         }
@@ -199,10 +207,12 @@ fn walk(path: &mut Vec<String>, value: &Value, out: &mut Attributes) {
         }
         _ => Vec::new(),
     };
-    for (name, value) in fields {
+    let in_domain = field.is_some_and(|step| step.word == "domain");
+    for (word, value) in fields {
+        let is_free = in_domain || word.starts_with('/');
         // Where something stands in a file is no part of it.
-        if name != "declared" {
-            path.push(name);
+        if is_free || word != "declared" {
+            path.push(Step { word, is_free });
             walk(path, value, out);
             path.pop();
         }
@@ -222,7 +232,7 @@ fn scalar(field: &str, value: &Value) -> Option<String> {
             Value::Number(seconds),
         ) => Some(exact_period(seconds.as_u64()?)),
         (_, Value::Number(number)) => Some(number.to_string()),
-        (_, Value::String(text)) => Some(text.clone()),
+        (_, Value::String(text)) => Some(plain(text)),
         ("owner", Value::Object(owner)) => {
             let part = |name: &str| owner.get(name).map(|value| scalar(name, value));
             let [user, uid, gid] = [part("user"), part("uid"), part("gid")];
@@ -230,6 +240,7 @@ fn scalar(field: &str, value: &Value) -> Option<String> {
         }
         (_, Value::Array(items)) => {
             let texts = items.iter().map(|item| match item {
+                Value::String(text) if text.contains(',') => Some(format!("{text:?}")),
                 Value::Object(_) | Value::Array(_) => None,
                 item => scalar("", item),
             });
@@ -237,6 +248,15 @@ fn scalar(field: &str, value: &Value) -> Option<String> {
             texts.map(|texts| texts.join(", "))
         }
         (_, Value::Object(_)) => None,
+    }
+}
+
+/// Returns a text as it is, unless it could be taken for another one or for none.
+fn plain(text: &str) -> String {
+    if text.is_empty() || text.starts_with('"') {
+        format!("{text:?}")
+    } else {
+        text.to_owned()
     }
 }
 
@@ -259,7 +279,7 @@ fn exact_period(seconds: u64) -> String {
 }
 
 /// Returns an attribute's name: the fields on the way, without those that only give shape.
-fn title(path: &[String]) -> String {
+fn title(path: &[Step]) -> String {
     const SHAPE: [&str; 7] = [
         "kind",
         "content",
@@ -269,15 +289,16 @@ fn title(path: &[String]) -> String {
         "percent",
         "bytes",
     ];
-    let mut words: Vec<&str> = Vec::new();
-    for word in path {
-        let word = word.as_str();
-        if !SHAPE.contains(&word) && words.last() != Some(&word) {
-            words.push(word);
+    let mut words: Vec<String> = Vec::new();
+    for step in path {
+        if step.is_free {
+            words.push(step.word.clone());
+        } else if !SHAPE.contains(&step.word.as_str()) && words.last() != Some(&step.word) {
+            words.push(step.word.replace('_', " "));
         }
     }
     if words.is_empty() {
-        words.extend(path.last().map(String::as_str));
+        words.extend(path.last().map(|step| step.word.clone()));
     }
-    words.join(" ").replace('_', " ")
+    words.join(" ")
 }

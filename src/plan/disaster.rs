@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::demand::{Demand, demands};
 use super::draft::World;
 use super::source;
-use crate::model::topology::{Datastore, DatastoreKind};
+use crate::model::topology::{Datastore, DatastoreKind, Work};
 use crate::model::{ByteSize, Name, Observed, Period, Timestamp, Topology};
 
 /// The version of a disaster's JSON form.
@@ -339,7 +339,6 @@ impl<'a> Scene<'a> {
 
     /// Returns the jobs that read from or write to something that is lost.
     fn jobs(&self) -> Vec<Name> {
-        use crate::model::topology::Work;
         let topology = self.world.topology;
         let source_is_lost = |name: &Name| {
             let on = topology.sources.get(name).map(|source| &source.on);

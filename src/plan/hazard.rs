@@ -6,8 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::demand::{Demands, demands};
 use crate::model::retention::Keep;
-use crate::model::topology::{Content, Datastore, Node, Policy, Reach, Source, Topology, Work};
+use crate::model::topology::{
+    Content, Datastore, DatastoreKind, Guests, Job, Node, Place, Policy, Reach, S3, Share, Source,
+    Topology, Work,
+};
 use crate::model::{Address, Name, Period};
 
 /// A change that deserves a second look.
@@ -34,6 +38,13 @@ pub(super) fn hazards(before: &Topology, after: &Topology) -> Vec<Hazard> {
         match after.nodes.get(name) {
             Some(new) => node(&address, old, new, &mut found),
             None => found.add(address, "gone: its own files stay there until bkpctl leave"),
+        }
+    }
+    for (name, old) in &before.shares {
+        let address = Address::new("share", name);
+        match after.shares.get(name) {
+            Some(new) => share(&address, old, new, &mut found),
+            None => found.add(address, "gone: whoever mounts it still does"),
         }
     }
     for (name, old) in &before.datastores {
@@ -72,7 +83,15 @@ pub(super) fn hazards(before: &Topology, after: &Topology) -> Vec<Hazard> {
             );
         }
     }
+    for (name, old) in &before.guests {
+        let address = Address::new("guests", name);
+        match after.guests.get(name) {
+            Some(new) => guests(&address, old, new, &mut found),
+            None => found.add(address, "gone: not protected any more"),
+        }
+    }
     jobs(before, after, &mut found);
+    unmade(before, after, &mut found);
     let address = Address::new("topology", &after.name);
     policy(&address, &before.policy, &after.policy, &mut found);
     for removed in after.removed.iter().filter(|removed| removed.destroy) {
@@ -136,30 +155,70 @@ fn node(address: &Address, old: &Node, new: &Node, found: &mut Found) {
     );
 }
 
-fn datastore(address: &Address, old: &Datastore, new: &Datastore, found: &mut Found) {
+fn share(address: &Address, old: &Share, new: &Share, found: &mut Found) {
+    let place = (&old.on, &old.export) != (&new.on, &new.export);
+    found.add_if(place, address, "another folder is exported under this name");
+    let squash = old.squash != new.squash;
     found.add_if(
-        old.kind != new.kind,
+        squash,
         address,
-        "in another place, which starts without snapshots",
+        "other users are let in, or taken for others",
     );
+    let owner = old.owner != new.owner;
+    found.add_if(
+        owner,
+        address,
+        "another owner: existing files are given away",
+    );
+}
+
+fn datastore(address: &Address, old: &Datastore, new: &Datastore, found: &mut Found) {
+    let elsewhere = "in another place, which starts without snapshots";
+    match (&old.kind, &new.kind) {
+        (DatastoreKind::Directory { places: was }, DatastoreKind::Directory { places }) => {
+            // How it is mounted may change; where its files are is the place.
+            let spots = |places: &[Place]| -> Vec<_> {
+                let spot = |place: &Place| {
+                    let share = place.mount.as_ref().map(|mount| mount.share.clone());
+                    (
+                        place.node.clone(),
+                        place.path.clone(),
+                        share,
+                        place.from_phase.clone(),
+                    )
+                };
+                places.iter().map(spot).collect()
+            };
+            found.add_if(spots(was) != spots(places), address, elsewhere);
+        }
+        (DatastoreKind::S3(was), DatastoreKind::S3(is)) => {
+            let bucket = |s3: &S3| (s3.endpoint.clone(), s3.bucket.clone(), s3.prefix.clone());
+            found.add_if(bucket(was) != bucket(is), address, elsewhere);
+            let shorter = is.object_lock < was.object_lock;
+            found.add_if(
+                shorter,
+                address,
+                "objects can be deleted sooner than before",
+            );
+        }
+        _ => found.add(address.clone(), elsewhere),
+    }
     found.add_if(
         old.key != new.key,
         address,
         "sealed for another key from now on",
     );
+    let owner = old.owner != new.owner;
     found.add_if(
-        old.owner != new.owner,
+        owner,
         address,
         "another owner: existing files are given away",
     );
     for less in kept_less(old.keep.as_ref(), new.keep.as_ref()) {
         found.add(address.clone(), less);
     }
-    found.add_if(
-        old.verify_every.is_some() && new.verify_every.is_none(),
-        address,
-        "not verified regularly any more",
-    );
+    let unverified = old.verify_every.is_some() && new.verify_every.is_none();
+    found.add_if(unverified, address, "not verified regularly any more");
 }
 
 /// Says what a change of `keep` would give up.
@@ -258,21 +317,48 @@ fn commands(
     }
 }
 
+fn guests(address: &Address, old: &Guests, new: &Guests, found: &mut Found) {
+    let narrower = old.all && !new.all;
+    found.add_if(
+        narrower,
+        address,
+        "new guests are not protected by themselves any more",
+    );
+    for node in old.on.iter().filter(|node| !new.on.contains(node)) {
+        found.add(
+            address.clone(),
+            format!("guests on {node} are not protected any more"),
+        );
+    }
+    for guest in new
+        .except
+        .iter()
+        .filter(|guest| !old.except.contains(guest))
+    {
+        found.add(
+            address.clone(),
+            format!("leaves guest {guest} out from now on"),
+        );
+    }
+    for guest in old
+        .only
+        .iter()
+        .filter(|guest| !new.only.contains(guest) && !new.all)
+    {
+        found.add(
+            address.clone(),
+            format!("guest {guest} is not named any more"),
+        );
+    }
+}
+
 fn jobs(before: &Topology, after: &Topology, found: &mut Found) {
     for (_, old) in before.jobs() {
-        let address = Address::new("job", &old.name);
-        let Some(new) = after.job(&old.name) else {
-            found.add(
-                address,
-                "gone: what it copied or proved is not copied or proven by it any more",
-            );
-            continue;
-        };
-        found.add_if(
-            old.at.is_some() && new.at.is_none(),
-            &address,
-            "runs on demand only from now on",
-        );
+        let rests = |new: &Job| old.at.is_some() && new.at.is_none();
+        if after.job(&old.name).is_some_and(rests) {
+            let address = Address::new("job", &old.name);
+            found.add(address, "runs on demand only from now on");
+        }
     }
     for (_, new) in after.jobs() {
         let Work::Drill { command, .. } = &new.work else {
@@ -285,6 +371,34 @@ fn jobs(before: &Topology, after: &Topology, found: &mut Found) {
             !command.is_empty() && !same,
             &Address::new("job", &new.name),
             message,
+        );
+    }
+}
+
+/// Notes copies and proofs that the jobs made and do not make any more, whichever job it was.
+///
+/// Where the source or the datastore itself is gone, that says it already.
+fn unmade(before: &Topology, after: &Topology, found: &mut Found) {
+    let (old, new): (Demands<'_>, Demands<'_>) = (demands(before), demands(after));
+    let is_there = |source: &Name, datastore: &Name| {
+        let has_source = after.sources.contains_key(source) || after.guests.contains_key(source);
+        has_source && after.datastores.contains_key(datastore)
+    };
+    for copy in &old.copies {
+        let made = new.copy(copy.source, copy.datastore).is_some();
+        found.add_if(
+            !made && is_there(copy.source, copy.datastore),
+            &Address::with_part("copy", copy.source, copy.datastore),
+            "no job makes this copy any more",
+        );
+    }
+    for proof in &old.proofs {
+        let mut proven = new.proofs.iter();
+        let proven = proven.any(|new| (new.source, new.from) == (proof.source, proof.from));
+        found.add_if(
+            !proven && is_there(proof.source, proof.from),
+            &Address::with_part("drill", proof.drill, proof.source),
+            "no drill proves this any more",
         );
     }
 }

@@ -10,7 +10,8 @@ use crate::transport::{Script, Transport, shell_assign};
 const LOCKED: i32 = 75;
 
 /// Removes `$folder` unless somebody works with it, and the folders above it that are ours and
-/// empty then: a base of another name was somebody's choice and stays. The lock is held while that happens, where there is a program that can.
+/// empty then: a base of another name was somebody's choice and stays. The lock is held while that
+/// happens, where there is a program that can.
 const SCRIPT: &str = r#"
 [ -d "$folder" ] || { echo nothing; exit 0; }
 if command -v flock >/dev/null 2>&1 && [ -f "$folder/lock" ]; then

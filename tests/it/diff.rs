@@ -263,7 +263,7 @@ fn at<'a>(document: &'a mut Value, path: &[String]) -> &'a mut Value {
 #[test]
 fn what_can_lose_copies_run_code_or_open_a_door_is_named_first() {
     // What is merged into the topology, and what a reviewer is told.
-    let cases: [(Value, &[&str]); 21] = [
+    let cases: [(Value, &[&str]); 22] = [
         (
             json!({"datastores": {"primary": {"reserve": {"percent": 20}}}}),
             &[],
@@ -345,9 +345,28 @@ fn what_can_lose_copies_run_code_or_open_a_door_is_named_first() {
         (
             json!({"phases": []}),
             &[
-                "job.copy: gone: what it copied or proved is not copied or proven by it any more",
-                "job.nightly: gone: what it copied or proved is not copied or proven by it any more",
-                "job.proof: gone: what it copied or proved is not copied or proven by it any more",
+                "copy.etc/primary: no job makes this copy any more",
+                "copy.etc/second: no job makes this copy any more",
+                "copy.www/primary: no job makes this copy any more",
+                "copy.www/second: no job makes this copy any more",
+                "drill.proof/etc: no drill proves this any more",
+            ],
+        ),
+        (
+            json!({"phases": [{
+                "name": "baseline",
+                "jobs": [
+                    {"name": "nightly", "work": {"backup": {"sources": ["etc"], "to": ["primary"]}}, "at": "02:00", "declared": {"file": "t", "line": 1}},
+                    {"name": "copy", "work": {"sync": {"from": "primary", "to": "second"}}, "declared": {"file": "t", "line": 1}},
+                    {"name": "proof", "work": {"drill": {"sources": ["etc"], "from": "primary", "every": 604_800, "command": ["check", "--all"]}}, "declared": {"file": "t", "line": 1}},
+                ],
+                "declared": {"file": "t", "line": 1},
+            }]}),
+            &[
+                "copy.www/primary: no job makes this copy any more",
+                "copy.www/second: no job makes this copy any more",
+                "job.copy: runs on demand only from now on",
+                "job.proof: runs after each restore: check --all",
             ],
         ),
         (
@@ -358,17 +377,103 @@ fn what_can_lose_copies_run_code_or_open_a_door_is_named_first() {
         ),
         (json!({"users": {"backup": {"uid": 35}}}), &[]),
     ];
-    let (base, _) = plan_cases::base();
     for (patch, wanted) in cases {
-        let mut changed = serde_json::to_value(&base).expect("a document");
-        plan_cases::merge(&mut changed, &patch);
-        let changed: Topology = serde_json::from_value(changed).expect("a topology");
-        let difference = difference(Some(&base), &changed);
-        assert!(!difference.is_empty(), "{patch}");
-        let hazards = difference.hazards.iter();
-        let told: Vec<_> = hazards
-            .map(|hazard| format!("{}: {}", hazard.address, hazard.message))
-            .collect();
-        assert_eq!(told, wanted, "{patch}");
+        assert_eq!(told(&json!({}), &patch), wanted, "{patch}");
     }
+}
+
+/// Returns what a reviewer is told of a change on top of what is merged into the base first.
+fn told(before: &Value, change: &Value) -> Vec<String> {
+    let (base, _) = plan_cases::base();
+    let mut document = serde_json::to_value(&base).expect("a document");
+    plan_cases::merge(&mut document, before);
+    let old: Topology = serde_json::from_value(document.clone()).expect("a topology");
+    plan_cases::merge(&mut document, change);
+    let new: Topology = serde_json::from_value(document).expect("a topology");
+    let difference = difference(Some(&old), &new);
+    assert!(!difference.is_empty(), "{change}");
+    let hazards = difference.hazards.iter();
+    hazards
+        .map(|hazard| format!("{}: {}", hazard.address, hazard.message))
+        .collect()
+}
+
+#[test]
+fn shares_guests_mounts_and_buckets_are_looked_at_as_well() {
+    let declared = json!({"file": "t", "line": 1});
+    let bucket = |lock: Value| json!({"kind": {"s3": {"endpoint": "https://s3.example.net", "bucket": "lab", "object_lock": lock}}});
+    let mounted = |options: &str| {
+        json!({"kind": {"directory": {"places": [
+            {"node": "nas", "path": "/p", "mount": {"share": "pool", "options": options}},
+        ]}}})
+    };
+    let before = json!({
+        "shares": {"pool": {"on": "nas", "export": "/pool", "squash": "root", "declared": declared}},
+        "guests": {"lab": {"on": ["web", "nas"], "all": true, "only": [], "except": [], "declared": declared}},
+        "datastores": {
+            "bucket": {"mode": 448, "key": "lab", "domain": {}, "pbs": false, "declared": declared},
+            "second": mounted("hard"),
+        },
+    });
+    let mut before = before;
+    plan_cases::merge(
+        &mut before["datastores"]["bucket"],
+        &bucket(json!(2_592_000)),
+    );
+    let cases: [(Value, &[&str]); 9] = [
+        (
+            json!({"shares": {"pool": null}}),
+            &["share.pool: gone: whoever mounts it still does"],
+        ),
+        (
+            json!({"shares": {"pool": {"squash": {"map_all": "backup"}}}}),
+            &["share.pool: other users are let in, or taken for others"],
+        ),
+        (
+            json!({"shares": {"pool": {"export": "/other"}}}),
+            &["share.pool: another folder is exported under this name"],
+        ),
+        (
+            json!({"guests": {"lab": null}}),
+            &["guests.lab: gone: not protected any more"],
+        ),
+        (
+            json!({"guests": {"lab": {"on": ["web"], "except": [900]}}}),
+            &[
+                "guests.lab: guests on nas are not protected any more",
+                "guests.lab: leaves guest 900 out from now on",
+            ],
+        ),
+        (
+            json!({"guests": {"lab": {"all": false, "only": [201]}}}),
+            &["guests.lab: new guests are not protected by themselves any more"],
+        ),
+        // How it is mounted is a difference, and no other place.
+        (json!({"datastores": {"second": mounted("soft")}}), &[]),
+        (
+            json!({"datastores": {"bucket": bucket(json!(86_400))}}),
+            &["datastore.bucket: objects can be deleted sooner than before"],
+        ),
+        (
+            json!({"datastores": {"bucket": {"kind": {"s3": {"bucket": "other"}}}}}),
+            &["datastore.bucket: in another place, which starts without snapshots"],
+        ),
+    ];
+    for (change, wanted) in cases {
+        assert_eq!(told(&before, &change), wanted, "{change}");
+    }
+}
+
+#[test]
+fn words_that_people_choose_hide_no_difference() {
+    let domain = |key: &str, value: &str| json!({"nodes": {"nas": {"domain": {key: value}}}});
+    // These are fields of ours elsewhere.
+    for key in ["declared", "kind", "mode", "domain", "a_b", "bytes"] {
+        let all = json!({"nodes": {"nas": {"domain": {"kind": "x", "work": "y", "a b": "z"}}}});
+        told(&all, &domain(key, "other"));
+    }
+    let command = |argv: Value| json!({"sources": {"db": {"on": "web", "content": {"command": {"argv": argv}}, "declared": {"file": "t", "line": 1}}}});
+    let before = command(json!(["sh", "-c", "one, two"]));
+    let after = told(&before, &command(json!(["sh", "-c", "one", "two"])));
+    assert_eq!(after, ["source.db: runs on web: sh -c one two"]);
 }

@@ -1,22 +1,19 @@
 //! `bkpctl diff`: what a change of the topology's files comes to, reaching no machine.
 
-use std::path::Path;
-
 use crate::cli::args;
-use crate::cli::commands::validate::report;
+use crate::cli::commands::validate::{Place, find, report};
 use crate::cli::commit_files::CommitFiles;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render::text::escape;
 use crate::cli::render::{difference as render, render_difference};
-use crate::cli::topology_files::FolderFiles;
 use crate::config::{Files, FilesError};
 use crate::model::Topology;
 use crate::plan::difference::difference;
 
 /// Reads both states, compares, shows.
 pub fn run(context: &Context, args: &args::Diff) -> Outcome {
-    let place = Place::find(&args.place.topology)?;
+    let place = find(&args.place.topology)?;
     let range = Range::read(&args.range);
     let commit = |revision: &str| {
         let found = CommitFiles::find(place.files.folder(), revision);
@@ -31,10 +28,10 @@ pub fn run(context: &Context, args: &args::Diff) -> Outcome {
             (base.map_err(|why| git_failure(&why))?, Some(other))
         }
     };
-    let old = place.load(context, &mut before, "before")?;
+    let old = load(context, &place, &mut before, "before")?;
     let new = match &mut after {
-        Some(commit) => place.load(context, commit, "after")?,
-        None => place.load(context, &mut place.files.clone(), "after")?,
+        Some(commit) => load(context, &place, commit, "after")?,
+        None => load(context, &place, &mut place.files.clone(), "after")?,
     };
     let new = new.ok_or_else(|| {
         Failure::new(format!("there is no {} after the change", place.root))
@@ -91,53 +88,25 @@ impl<'a> Range<'a> {
     }
 }
 
-/// Where the topology is: in every state in the same folder, under the same name.
-struct Place {
-    files: FolderFiles,
-    root: String,
-    folder: String,
-}
-
-impl Place {
-    fn find(named: &Path) -> Result<Self, Failure> {
-        let (files, root) = FolderFiles::find(named).map_err(|error| {
-            Failure::new(format!(
-                "there is no topology at {}: {error}",
-                named.display()
-            ))
-            .help("name a .kdl file or a folder with topology.kdl in it")
-        })?;
-        let folder = files.folder().to_str().map(str::to_owned).ok_or_else(|| {
-            Failure::new(format!(
-                "the folder of {} is no UTF-8 path",
-                named.display()
-            ))
-        })?;
-        Ok(Self {
-            files,
-            root,
-            folder,
-        })
+/// Loads the topology of one state; none if its root file is not there.
+///
+/// It is in every state in the same folder, under the same name.
+fn load(
+    context: &Context,
+    place: &Place,
+    files: &mut dyn Files,
+    when: &str,
+) -> Result<Option<Topology>, Failure> {
+    if files.read(&place.root) == Err(FilesError::NotFound) {
+        return Ok(None);
     }
-
-    /// Loads the topology of one state; none if its root file is not there.
-    fn load(
-        &self,
-        context: &Context,
-        files: &mut dyn Files,
-        when: &str,
-    ) -> Result<Option<Topology>, Failure> {
-        if files.read(&self.root) == Err(FilesError::NotFound) {
-            return Ok(None);
-        }
-        let loaded = crate::config::load(&self.root, &self.folder, files);
-        match loaded.topology {
-            Some(topology) => Ok(Some(topology)),
-            None => Err(Failure::new(format!(
-                "the topology {when} the change has mistakes, so nothing was compared:\n\n{}",
-                report(context, &loaded)
-            ))),
-        }
+    let loaded = crate::config::load(&place.root, &place.folder, files);
+    match loaded.topology {
+        Some(topology) => Ok(Some(topology)),
+        None => Err(Failure::new(format!(
+            "the topology {when} the change has mistakes, so nothing was compared:\n\n{}",
+            report(context, &loaded)
+        ))),
     }
 }
 

@@ -49,9 +49,20 @@ pub fn report(context: &Context, loaded: &Loaded) -> String {
     )
 }
 
-/// Reads a topology from a file, or from a folder with `topology.kdl`.
-pub fn check(path: &Path) -> Result<Loaded, Failure> {
-    let (mut files, root) = FolderFiles::find(path).map_err(|error| {
+/// Where a topology is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its folder, to read from.
+    pub files: FolderFiles,
+    /// Its root file in there.
+    pub root: String,
+    /// The folder's absolute path.
+    pub folder: String,
+}
+
+/// Finds what a person named: a file, or a folder with `topology.kdl`.
+pub fn find(path: &Path) -> Result<Place, Failure> {
+    let (files, root) = FolderFiles::find(path).map_err(|error| {
         Failure::new(format!(
             "there is no topology at {}: {error}",
             path.display()
@@ -61,5 +72,19 @@ pub fn check(path: &Path) -> Result<Loaded, Failure> {
     let folder = files.folder().to_str().map(str::to_owned).ok_or_else(|| {
         Failure::new(format!("the folder of {} is no UTF-8 path", path.display()))
     })?;
-    Ok(crate::config::load(&root, &folder, &mut files))
+    Ok(Place {
+        files,
+        root,
+        folder,
+    })
+}
+
+/// Reads a topology from a file, or from a folder with `topology.kdl`.
+pub fn check(path: &Path) -> Result<Loaded, Failure> {
+    let mut place = find(path)?;
+    Ok(crate::config::load(
+        &place.root,
+        &place.folder,
+        &mut place.files,
+    ))
 }

@@ -3,16 +3,16 @@
 //! The first line is a comment that nobody sees, by which a later run finds its own comment
 //! and replaces it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::words::{change, data_words, gate_words, is_data, kind, label, summary, why};
+use super::words::{
+    change, changes_by_node, changes_space, data_words, gate_words, has_phases, is_data, kind,
+    label, phase, summary, why,
+};
 use crate::cli::render::markdown::{Part, comment, list, prose, table};
 use crate::cli::render::text::{Style, count};
 use crate::model::Name;
-use crate::plan::change::{
-    Action, CapacityLine, Finding, PhaseState, Plan, Severity, Step, Verdict,
-};
+use crate::plan::change::{Finding, Plan, Severity, Step, Verdict};
 
 /// So many columns fit beside each other on a wide page.
 const DETAIL_COLUMNS: usize = 110;
@@ -161,12 +161,8 @@ fn finding(finding: &Finding) -> String {
 }
 
 fn changes(plan: &Plan) -> Option<Part> {
-    let mut by_node: BTreeMap<_, Vec<&Action>> = BTreeMap::new();
-    for action in plan.actions.iter().filter(|action| !is_data(action)) {
-        by_node.entry(&action.node).or_default().push(action);
-    }
     let mut rows = Vec::new();
-    for (node, actions) in by_node {
+    for (node, actions) in changes_by_node(plan) {
         for action in actions {
             let (sign, word) = kind(action);
             rows.push(vec![
@@ -195,11 +191,8 @@ fn data(plan: &Plan) -> Option<Part> {
 }
 
 fn capacity(plan: &Plan) -> Option<Part> {
-    let changes = |line: &&CapacityLine| {
-        let after = line.free_after.map(|after| after.to_string());
-        after != Some(line.free_before.to_string())
-    };
-    let rows = plan.capacity.iter().filter(changes).map(|line| {
+    let lines = plan.capacity.iter().filter(|line| changes_space(line));
+    let rows = lines.map(|line| {
         let after = line.free_after.map(|after| after.to_string());
         vec![
             prose(&format!("{}:{}", line.node, line.mount)),
@@ -228,21 +221,14 @@ fn policy(plan: &Plan) -> Option<Part> {
 }
 
 fn phases(plan: &Plan) -> Option<Part> {
-    if plan.phases.len() < 2 && plan.phases.iter().all(|p| p.state == PhaseState::Complete) {
-        return None;
-    }
-    let rows = plan.phases.iter().map(|phase| {
-        let state = match phase.state {
-            PhaseState::Complete => "complete",
-            PhaseState::Next => "next",
-            PhaseState::Blocked => "later",
-        };
+    let rows = plan.phases.iter().map(|line| {
         vec![
-            format!("`{}`", phase.name),
-            state.to_owned(),
-            prose(&phase.reason),
+            format!("`{}`", line.name),
+            phase(line.state).to_owned(),
+            prose(&line.reason),
         ]
     });
+    let rows = rows.filter(|_| has_phases(plan));
     table("phases", "Phases", &["Phase", "", "Why"], rows)
 }
 

@@ -3,16 +3,12 @@
 pub mod markdown;
 mod words;
 
-use std::collections::BTreeMap;
-
 use crate::cli::render::plan::words::{
-    change_words, data_words, gate_words, is_data, kind, label, rule, summary,
+    change_words, changes_by_node, changes_space, data_words, gate_words, has_phases, is_data,
+    kind, label, phase, rule, summary,
 };
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
-use crate::model::Name;
-use crate::plan::change::{
-    Action, CapacityLine, CopyState, Finding, GateKind, PhaseState, Plan, Severity,
-};
+use crate::plan::change::{Action, CapacityLine, CopyState, Finding, GateKind, Plan, Severity};
 
 /// Returns a plan as text for people.
 pub fn render(plan: &Plan, style: &Style) -> String {
@@ -215,10 +211,7 @@ fn one_finding(page: &mut Page<'_>, finding: &Finding, width: usize, style: &Sty
 }
 
 fn changes(page: &mut Page<'_>, plan: &Plan, style: &Style) {
-    let mut by_node: BTreeMap<&Name, Vec<&Action>> = BTreeMap::new();
-    for action in plan.actions.iter().filter(|action| !is_data(action)) {
-        by_node.entry(&action.node).or_default().push(action);
-    }
+    let by_node = changes_by_node(plan);
     if by_node.is_empty() {
         return;
     }
@@ -266,12 +259,8 @@ fn data(page: &mut Page<'_>, plan: &Plan, style: &Style) {
 }
 
 fn capacity(page: &mut Page<'_>, plan: &Plan, style: &Style) {
-    // What rounds to the same figure tells nobody anything.
-    let changes = |line: &&CapacityLine| {
-        let after = line.free_after.map(|after| after.to_string());
-        style.detail || after != Some(line.free_before.to_string())
-    };
-    let lines: Vec<&CapacityLine> = plan.capacity.iter().filter(changes).collect();
+    let shown = |line: &&CapacityLine| style.detail || changes_space(line);
+    let lines: Vec<&CapacityLine> = plan.capacity.iter().filter(shown).collect();
     let place = |line: &CapacityLine| format!("{}:{}", line.node, escape(&line.mount));
     let width = lines.iter().map(|line| text::columns(&place(line))).max();
     for (number, line) in lines.iter().enumerate() {
@@ -298,8 +287,7 @@ fn capacity(page: &mut Page<'_>, plan: &Plan, style: &Style) {
 }
 
 fn phases(page: &mut Page<'_>, plan: &Plan, style: &Style) {
-    // One phase that is done says nothing that the rest does not say.
-    if plan.phases.len() < 2 && plan.phases.iter().all(|p| p.state == PhaseState::Complete) {
+    if !has_phases(plan) {
         return;
     }
     let width = plan
@@ -308,18 +296,13 @@ fn phases(page: &mut Page<'_>, plan: &Plan, style: &Style) {
         .map(|p| text::columns(p.name.as_str()))
         .max();
     let width = width.unwrap_or(0);
-    for (number, phase) in plan.phases.iter().enumerate() {
+    for (number, line) in plan.phases.iter().enumerate() {
         let label = if number == 0 { "Phases" } else { "" };
-        let state = match phase.state {
-            PhaseState::Complete => "complete",
-            PhaseState::Next => "next",
-            PhaseState::Blocked => "later",
-        };
         let words = format!(
             "{}  {}  {}",
-            pad(phase.name.as_str(), width),
-            pad(state, 8),
-            escape(&phase.reason)
+            pad(line.name.as_str(), width),
+            pad(phase(line.state), 8),
+            escape(&line.reason)
         );
         lead(page, style, label, &words);
     }

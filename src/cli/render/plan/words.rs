@@ -1,7 +1,12 @@
 //! The words of a plan, whatever it is written for.
 
+use std::collections::BTreeMap;
+
 use crate::cli::render::text::{self, escape};
-use crate::plan::change::{Action, GateKind, Landing, Plan, PolicyLine, Step, Verdict};
+use crate::model::Name;
+use crate::plan::change::{
+    Action, CapacityLine, GateKind, Landing, PhaseState, Plan, PolicyLine, Step, Verdict,
+};
 
 /// Says what a gated action would do to what is there.
 pub(super) fn gate_words(action: &Action) -> String {
@@ -232,4 +237,35 @@ pub(super) fn summary(plan: &Plan) -> String {
     } else {
         format!("{}.", parts.join(", "))
     }
+}
+
+/// Returns whether a filesystem's line says more than that nothing changes.
+///
+/// What rounds to the same figure tells nobody anything.
+pub(super) fn changes_space(line: &CapacityLine) -> bool {
+    let after = line.free_after.map(|after| after.to_string());
+    after != Some(line.free_before.to_string())
+}
+
+/// Returns whether phases say anything that the rest does not: one that is done does not.
+pub(super) fn has_phases(plan: &Plan) -> bool {
+    plan.phases.len() > 1 || plan.phases.iter().any(|p| p.state != PhaseState::Complete)
+}
+
+/// Returns the word for how a phase stands.
+pub(super) fn phase(state: PhaseState) -> &'static str {
+    match state {
+        PhaseState::Complete => "complete",
+        PhaseState::Next => "next",
+        PhaseState::Blocked => "later",
+    }
+}
+
+/// Returns the actions that move no data, by the node whose state they change.
+pub(super) fn changes_by_node(plan: &Plan) -> BTreeMap<&Name, Vec<&Action>> {
+    let mut by_node: BTreeMap<&Name, Vec<&Action>> = BTreeMap::new();
+    for action in plan.actions.iter().filter(|action| !is_data(action)) {
+        by_node.entry(&action.node).or_default().push(action);
+    }
+    by_node
 }
