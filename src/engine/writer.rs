@@ -4,14 +4,14 @@
 //! put packs and index segments; read what is condemned again and store anew what of it is
 //! used; commit.
 
+mod storing;
+
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
+use self::storing::{FullPack, Spare, Storer};
 use super::backup::{Stage, Stages, waiting};
 use super::chunk::ChunkSizes;
 use super::compress::Codec;
@@ -45,49 +45,6 @@ pub(super) struct Packing {
 /// A checkpoint puts no pack that is smaller than this part of a full one.
 const CHECKPOINT_PART: usize = 16;
 
-/// Is a pack that waits to be put.
-struct FullPack {
-    builder: PackBuilder,
-    is_data: bool,
-}
-
-/// Holds the buffer of the next pack, or nothing until the one before is put.
-///
-/// So no more than one pack waits for the disk while another is filled, which bounds memory.
-struct Spare {
-    give: Mutex<Option<Sender<Vec<u8>>>>,
-    take: Receiver<Vec<u8>>,
-}
-
-impl Spare {
-    fn new() -> Self {
-        let (give, take) = bounded(1);
-        let spare = Self {
-            give: Mutex::new(Some(give)),
-            take,
-        };
-        spare.give(Vec::new());
-        spare
-    }
-
-    /// Waits until there is a buffer; none will come any more once it is closed.
-    fn take(&self) -> Option<Vec<u8>> {
-        waiting(|| self.take.recv()).ok()
-    }
-
-    /// Puts a buffer back; one is enough.
-    fn give(&self, buffer: Vec<u8>) {
-        if let Some(give) = &*lock(&self.give) {
-            drop(give.try_send(buffer));
-        }
-    }
-
-    /// Lets nobody wait any more.
-    fn close(&self) {
-        *lock(&self.give) = None;
-    }
-}
-
 /// Writes blobs into packs of one session.
 pub(super) struct Writer<'a> {
     store: &'a dyn Store,
@@ -106,8 +63,7 @@ pub(super) struct Writer<'a> {
     reused: Marks,
     data: Mutex<PackBuilder>,
     meta: Mutex<PackBuilder>,
-    /// Takes full packs while a thread of its own puts them.
-    storer: Mutex<Option<Sender<FullPack>>>,
+    storer: Storer,
     spare: Spare,
     unindexed: Mutex<Vec<PackEntries>>,
     /// How many index segments there are.
@@ -155,7 +111,7 @@ impl<'a> Writer<'a> {
             reused: Marks::default(),
             data,
             meta,
-            storer: Mutex::default(),
+            storer: Storer::default(),
             spare: Spare::new(),
             unindexed: Mutex::default(),
             segments: AtomicUsize::new(0),
@@ -296,44 +252,7 @@ impl<'a> Writer<'a> {
             is_data,
         };
         drop(builder);
-        let storer = lock(&self.storer).clone();
-        match storer {
-            Some(storer) => storer.send(full).map_err(|_| EngineError::Cancelled),
-            None => self.put_pack(full),
-        }
-    }
-
-    /// Runs `work` while a thread of its own puts the packs that become full.
-    ///
-    /// Whoever fills a pack goes on with the next one then, instead of waiting for the disk. All
-    /// packs are put when this returns. An error of that thread is the cause of those that
-    /// `work` met, so it goes first.
-    pub(super) fn storing<T>(
-        &self,
-        work: impl FnOnce() -> Result<T, EngineError>,
-    ) -> Result<T, EngineError> {
-        let (storer, full) = bounded(1);
-        std::thread::scope(|scope| {
-            let storing = scope.spawn(move || self.store_all(&full));
-            *lock(&self.storer) = Some(storer);
-            let done = {
-                let _leave = Leave(&self.storer);
-                work()
-            };
-            storing.join().map_err(|_| EngineError::Panicked)??;
-            done
-        })
-    }
-
-    /// Puts packs until nobody brings any more, or one cannot be put.
-    fn store_all(&self, packs: &Receiver<FullPack>) -> Result<(), EngineError> {
-        let put_all = || packs.iter().try_for_each(|pack| self.put_pack(pack));
-        let stored = catch_unwind(AssertUnwindSafe(put_all));
-        let stored = stored.unwrap_or(Err(EngineError::Panicked));
-        if stored.is_err() {
-            self.spare.close();
-        }
-        stored
+        self.bring(full)
     }
 
     /// Tells whether a pack of this size is put because the last checkpoint is long ago.
@@ -494,15 +413,6 @@ impl<'a> Writer<'a> {
     /// Returns a new snapshot's id.
     pub(super) fn snapshot_id(repository: &Repository) -> Result<[u8; 16], EngineError> {
         Ok(repository.env.random().map_err(CryptoError::Entropy)?)
-    }
-}
-
-/// Lets go of the thread that puts packs, which ends it; also when what goes on panics.
-struct Leave<'a>(&'a Mutex<Option<Sender<FullPack>>>);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        *lock(self.0) = None;
     }
 }
 

@@ -109,7 +109,7 @@ class Losses:
         template, known, took = self.template(scenario)
         place = self.fresh(template)
         arguments = scenario.arguments(place)
-        environment = {"PATH": PATH, "HOME": "/", "BKPCTL_THREADS": "1"}
+        environment = {"PATH": PATH, "HOME": "/"}
         process = subprocess.Popen(
             arguments, cwd="/", env=environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",

@@ -71,6 +71,8 @@ pub(crate) struct World {
     seed: u64,
     by_link: bool,
     pack_bytes: usize,
+    /// One thread does everything, or one seals and another stores.
+    threads: usize,
     now: i64,
     /// The snapshots that must be there, by name, and what is in them.
     acknowledged: BTreeMap<String, Action>,
@@ -122,6 +124,7 @@ impl World {
             seed,
             by_link: rng.one_in(4),
             pack_bytes: rng.pick(&[1, 600, 4096, 4096]),
+            threads: rng.pick(&[1, 2]),
             now: 4_000_000_000,
             acknowledged: BTreeMap::new(),
             forgotten: BTreeSet::new(),
@@ -281,7 +284,7 @@ impl World {
     fn options(&self, source: &str) -> BackupOptions {
         BackupOptions {
             pack_size: PackSize::Fixed(self.pack_bytes),
-            threads: 1,
+            threads: self.threads,
             ..BackupOptions::new(source, source, MACHINE)
         }
     }

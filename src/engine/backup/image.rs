@@ -14,9 +14,7 @@ use super::previous::Kept;
 use super::remembered::Remembered;
 use super::stats::{ReadCounter, Stage};
 use super::tree_writer::TreeWriter;
-use super::{
-    BackupOptions, BackupReport, Counts, Made, Start, THREADS_MAX, container, open_writer,
-};
+use super::{BackupOptions, BackupReport, Counts, Made, Start, container, open_writer};
 use crate::engine::chunk::IMAGE_BLOCK_BYTES;
 use crate::engine::compress::Codec;
 use crate::engine::env::Cancel;
@@ -76,13 +74,9 @@ pub fn backup_image(
         observer.event(Event::Kept { bytes });
         counts.keep(bytes, origin);
     } else {
-        let threads = options.threads.clamp(1, THREADS_MAX);
+        let threads = options.threads();
         let read = || read(&image, &writer, threads, observer, cancel);
-        let layout = if threads == 1 {
-            read()?
-        } else {
-            writer.storing(read)?
-        };
+        let layout = writer.storing(threads, read)?;
         entry.kind = Kind::File {
             size: image.size(),
             extents: layout.extents,

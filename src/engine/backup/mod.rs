@@ -47,7 +47,6 @@ pub(super) use self::stats::{Stage, Stages, waiting};
 const NOTES_MAX: usize = 1000;
 /// How much of a note a manifest keeps, in characters.
 const NOTE_CHARS_MAX: usize = 500;
-const THREADS_MAX: usize = 64;
 const MACHINE_BYTES_MAX: usize = 256;
 
 /// Says what a snapshot is called and how it is made.
@@ -87,6 +86,11 @@ impl BackupOptions {
             cache: None,
             leave_out: Vec::new(),
         }
+    }
+
+    /// Returns how many threads work, within reason.
+    fn threads(&self) -> usize {
+        self.threads.clamp(1, 64)
     }
 }
 
@@ -314,11 +318,11 @@ fn with_pipeline<T>(
     cancel: &Cancel,
     work: impl FnOnce(&mut Pipeline<'_>) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    let pool = options.threads.clamp(1, THREADS_MAX) - 1;
-    let piped = || {
+    let threads = options.threads();
+    writer.storing(threads, || {
         std::thread::scope(|scope| {
-            let (mut pipeline, worker) = Pipeline::new(writer, pool)?;
-            for _ in 0..pool {
+            let (mut pipeline, worker) = Pipeline::new(writer, threads - 1)?;
+            for _ in 1..threads {
                 let worker = worker.clone();
                 scope.spawn(move || worker.run());
             }
@@ -329,12 +333,7 @@ fn with_pipeline<T>(
             }
             Ok(done)
         })
-    };
-    if pool == 0 {
-        piped()
-    } else {
-        writer.storing(piped)
-    }
+    })
 }
 
 /// Is a snapshot whose blobs are stored or collected.
