@@ -93,6 +93,39 @@ fn carry_out(
             };
             change(fleet, node, call, || format!("{path} {mode:04o}"))
         }
+        Step::SetQuota { dataset, quota } => {
+            let call = NodeCall::SetQuota {
+                dataset: dataset.clone(),
+                bytes: quota.0,
+            };
+            change(fleet, node, call, || {
+                format!("{dataset} holds at most {quota}")
+            })
+        }
+        Step::Export { file, content, was } => {
+            let call = NodeCall::Export {
+                file: file.clone(),
+                content: content.clone(),
+                was: was.clone(),
+            };
+            change(fleet, node, call, || {
+                format!("{file} written and read by the NFS server")
+            })
+        }
+        Step::Mount {
+            path,
+            file,
+            content,
+            was,
+            ..
+        } => {
+            let call = NodeCall::Mount {
+                file: file.clone(),
+                content: content.clone(),
+                was: was.clone(),
+            };
+            change(fleet, node, call, || format!("mounted at {path} by {file}"))
+        }
         Step::MakeRepository { datastore } => repository::create(fleet, datastore),
         Step::WriteManaged { datastore, managed } => {
             repository::write_managed(fleet, datastore, managed)

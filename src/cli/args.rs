@@ -412,4 +412,7 @@ pub struct Serve {
     /// Stop accepting data when less than this is free: bytes, or a share such as 10%
     #[arg(long)]
     pub reserve: Option<String>,
+    /// Refuse unless this is mounted there: nfs:/PATH or uuid:UUID
+    #[arg(long)]
+    pub mounted: Option<String>,
 }

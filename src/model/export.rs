@@ -70,6 +70,19 @@ impl Squashing {
         }
     }
 
+    /// Returns the options of exports(5) that say this.
+    pub fn options(&self) -> String {
+        let name = match self.of {
+            SquashOf::Nobody => return "no_root_squash".to_owned(),
+            SquashOf::Root => "root_squash",
+            SquashOf::All => "all_squash",
+        };
+        if (self.uid, self.gid) == (OVERFLOW_ID, OVERFLOW_ID) {
+            return name.to_owned();
+        }
+        format!("{name},anonuid={},anongid={}", self.uid, self.gid)
+    }
+
     /// Returns the option's name, with the numbers where they are not the usual ones.
     pub fn words(&self) -> String {
         let name = match self.of {
@@ -126,6 +139,21 @@ impl Export {
         })
     }
 
+    /// Returns every export of a text like exports(5), with one path and its clients a line.
+    ///
+    /// Only what bkpctl writes is read: no default options, no lines that go on.
+    pub fn of_file(text: &str) -> Vec<Self> {
+        let lines = text.lines().filter(|line| line.starts_with('/'));
+        lines
+            .flat_map(|line| {
+                let (path, clients) = line.split_once(' ').unwrap_or((line, ""));
+                let path = unescaped(path);
+                let clients = clients.split_ascii_whitespace();
+                clients.filter_map(move |client| Self::read(&path, client))
+            })
+            .collect()
+    }
+
     /// Tells whether a client with these addresses is meant; none where names would decide.
     pub fn admits(&self, addresses: &[IpAddr]) -> Option<bool> {
         if self.clients == "*" {
@@ -134,6 +162,21 @@ impl Export {
         let network = Network::read(&self.clients)?;
         Some(addresses.iter().any(|address| network.holds(*address)))
     }
+}
+
+/// Turns octal escapes of a path back, see exports(5).
+fn unescaped(word: &str) -> String {
+    let bytes = word.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digits = bytes.get(at + 1..at + 4).filter(|_| byte == b'\\');
+        let octal = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(octal.unwrap_or(byte));
+        at += if octal.is_some() { 4 } else { 1 };
+    }
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 /// An address, or a network with the length of its prefix.
@@ -227,6 +270,39 @@ mod tests {
         assert!(export("<world>(ro,subtree_check)").read_only);
         for text in ["", "*", "*(rw", "*(rw,anonuid=x)"] {
             assert_eq!(Export::read("/srv", text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for squashing in [
+            Squashing::DEFAULT,
+            Squashing {
+                of: SquashOf::Nobody,
+                ..Squashing::DEFAULT
+            },
+            Squashing {
+                of: SquashOf::All,
+                uid: 34,
+                gid: 34,
+            },
+            Squashing {
+                of: SquashOf::Root,
+                uid: 0,
+                gid: OVERFLOW_ID,
+            },
+        ] {
+            let path = "/srv/my disk";
+            let word = crate::model::system_files::exports_word(path);
+            let options = squashing.options();
+            let text = format!("# x\n{word} 10.0.0.15(rw,sync,{options}) nas.lan(rw,{options})\n");
+            let read = Export::of_file(&text);
+            assert_eq!(read.len(), 2, "{text}");
+            assert_eq!(
+                (read[0].path.as_str(), read[0].squashing),
+                (path, squashing)
+            );
+            assert_eq!(read[1].clients, "nas.lan");
         }
     }
 

@@ -133,6 +133,15 @@ pub struct NodeFacts {
     /// Its NFS server, if it was asked for one and has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nfs: Option<NfsFacts>,
+    /// The text of files of the system that were asked for and are there, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// Its own address on the way to servers that were asked for, by the server as it was named.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<String, IpAddr>,
+    /// Disks that were asked for and are there: the device by the UUID of its filesystem.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disks: BTreeMap<String, String>,
     /// Containers on it that were asked for and are there, by number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub containers: BTreeMap<u32, ContainerFacts>,

@@ -174,6 +174,12 @@ pub struct Share {
     pub mode: Option<u32>,
     /// The ZFS dataset behind it.
     pub dataset: Option<Dataset>,
+    /// Who may mount it; left out, the nodes that do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// The name or address that clients mount it from; left out, the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Where it was declared.
     pub declared: Declared,
 }
@@ -269,14 +275,34 @@ pub struct Place {
 /// What must be mounted at a place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
-    /// The share that is mounted.
-    pub share: Name,
+    /// What is mounted.
+    #[serde(flatten)]
+    pub what: Mounted,
     /// The mount options.
     pub options: Option<String>,
     /// The node that mounts it, when a container only binds it.
     pub on: Option<Name>,
     /// The path on that node.
     pub bind: Option<String>,
+}
+
+/// What is mounted at a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mounted {
+    /// A share of this topology, over NFS.
+    Share(Name),
+    /// A disk of the machine itself, which may be plugged in or not.
+    Disk(Disk),
+}
+
+/// A disk, known by the filesystem on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Disk {
+    /// The filesystem's UUID, as in `/dev/disk/by-uuid`.
+    pub uuid: String,
+    /// The filesystem's type; left out, the system finds out.
+    pub filesystem: Option<String>,
 }
 
 /// A bucket of an S3-compatible store.
@@ -549,6 +575,71 @@ impl Topology {
                 ..
             })
         )
+    }
+}
+
+impl Topology {
+    /// Returns the share that is mounted at a datastore's place, if one is.
+    pub fn share_of(&self, datastore: &Name) -> Option<(&Name, &Share)> {
+        let place = self.datastores.get(datastore)?.first_place()?;
+        self.shares.get_key_value(place.mount.as_ref()?.share()?)
+    }
+
+    /// Returns the node and the folder where the bytes of a datastore lie.
+    ///
+    /// That is its place, or what is exported to it; none for a bucket.
+    pub fn ground(&self, datastore: &Name) -> Option<(&Name, &str)> {
+        if let Some((_, share)) = self.share_of(datastore) {
+            return Some((&share.on, &share.export));
+        }
+        let place = self.datastores.get(datastore)?.first_place()?;
+        Some((&place.node, &place.path))
+    }
+
+    /// Returns the name or address that clients mount a share from: its own, or the one that
+    /// its node is reached at.
+    pub fn address_of(&self, share: &Name) -> Option<&str> {
+        let share = self.shares.get(share)?;
+        if let Some(address) = &share.address {
+            return Some(address);
+        }
+        match &self.nodes.get(&share.on)?.reach {
+            Reach::Ssh(ssh) => Some(&ssh.host),
+            Reach::Local => None,
+        }
+    }
+
+    /// Returns every place where something is mounted, with its datastore.
+    pub fn mounts(&self) -> impl Iterator<Item = (&Name, &Place, &Mount)> {
+        self.datastores.iter().flat_map(|(name, datastore)| {
+            let places: &[Place] = match &datastore.kind {
+                DatastoreKind::Directory { places } => places,
+                DatastoreKind::S3(_) => &[],
+            };
+            let mounts = places.iter();
+            mounts.filter_map(move |place| Some((name, place, place.mount.as_ref()?)))
+        })
+    }
+}
+
+impl Place {
+    /// Returns the node that mounts what belongs here, and where; the place itself unless a
+    /// container only binds it.
+    pub fn mount_point<'a>(&'a self, mount: &'a Mount) -> (&'a Name, &'a str) {
+        match (&mount.on, &mount.bind) {
+            (Some(on), Some(bind)) => (on, bind),
+            _ => (&self.node, &self.path),
+        }
+    }
+}
+
+impl Mount {
+    /// Returns the share that is mounted, if it is one.
+    pub fn share(&self) -> Option<&Name> {
+        match &self.what {
+            Mounted::Share(share) => Some(share),
+            Mounted::Disk(_) => None,
+        }
     }
 }
 

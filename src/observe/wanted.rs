@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::topology::{Agent, Content, DatastoreKind, Owner, Place, Reach, Work};
+use crate::model::system_files::{FSTAB, exports_file, unit_file};
+use crate::model::topology::{
+    Agent, Content, DatastoreKind, Mount, Mounted, Owner, Place, Reach, Share, Squash, Work,
+};
 use crate::model::{Name, Topology};
 
 /// Is what a topology needs to know of one node.
@@ -26,6 +29,12 @@ pub struct Wanted {
     pub addresses: bool,
     /// Whether it is to export something.
     pub exports: bool,
+    /// Files of the system to read.
+    pub files: Vec<String>,
+    /// Servers, as they are named, on the way to which its own address matters.
+    pub routes: Vec<String>,
+    /// UUIDs of filesystems on disks that may be plugged in.
+    pub disks: Vec<String>,
     /// Containers on it that are nodes too.
     pub containers: Vec<u32>,
     /// Whether something is stored on it or read from it, so that its volumes and guests matter.
@@ -96,7 +105,8 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
                 .iter()
                 .flat_map(|source| source.paths.iter().map(String::as_str)),
         )
-        .chain(exported(topology, name))
+        .chain(exported(topology, name).map(|(_, share)| share.export.as_str()))
+        .chain(mounts(topology, name).map(|(_, _, point)| point))
         .chain(node.scratch.as_deref())
         .chain(node.reserve.keys().map(String::as_str))
         // Where a node is not local, `config` has refused relative paths already.
@@ -114,8 +124,11 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
         paths: paths.into_iter().map(str::to_owned).collect(),
         datastores,
         sources,
-        addresses: mounts(topology, name),
+        addresses: mounts(topology, name).next().is_some(),
         exports: exported(topology, name).next().is_some(),
+        files: files(topology, name),
+        routes: routes(topology, name),
+        disks: disks(topology, name),
         containers: containers(topology, name),
         storage: stores(topology, name),
     }
@@ -135,26 +148,52 @@ fn stores(topology: &Topology, node: &Name) -> bool {
     is_read || keeps || !containers(topology, node).is_empty()
 }
 
-/// Returns the paths that shares on a node export.
-fn exported<'a>(topology: &'a Topology, node: &'a Name) -> impl Iterator<Item = &'a str> {
-    let shares = topology.shares.values();
-    shares
-        .filter(move |share| share.on == *node)
-        .map(|share| share.export.as_str())
+/// Returns the shares on a node.
+fn exported<'a>(
+    topology: &'a Topology,
+    node: &'a Name,
+) -> impl Iterator<Item = (&'a Name, &'a Share)> {
+    let shares = topology.shares.iter();
+    shares.filter(move |(_, share)| share.on == *node)
 }
 
-/// Tells whether a share is mounted on a node, for itself or for a container.
-fn mounts(topology: &Topology, node: &Name) -> bool {
-    let places = topology.datastores.values().flat_map(|datastore| {
-        let places: &[Place] = match &datastore.kind {
-            DatastoreKind::Directory { places } => places,
-            DatastoreKind::S3(_) => &[],
-        };
-        places
+/// Returns what is mounted on a node, for itself or for a container, and where.
+fn mounts<'a>(
+    topology: &'a Topology,
+    node: &'a Name,
+) -> impl Iterator<Item = (&'a Place, &'a Mount, &'a str)> {
+    let mounts = topology.mounts();
+    mounts.filter_map(move |(_, place, mount)| {
+        let (on, point) = place.mount_point(mount);
+        (on == node).then_some((place, mount, point))
+    })
+}
+
+/// Returns the files of the system that say what is exported from a node and mounted on it.
+fn files(topology: &Topology, node: &Name) -> Vec<String> {
+    let exports = exported(topology, node).map(|(share, _)| exports_file(&topology.name, share));
+    let units = mounts(topology, node).map(|(_, _, point)| unit_file(point));
+    let table = mounts(topology, node).next().map(|_| FSTAB.to_owned());
+    let files: BTreeSet<String> = exports.chain(units).chain(table).collect();
+    files.into_iter().collect()
+}
+
+/// Returns the servers whose shares are mounted on a node.
+fn routes(topology: &Topology, node: &Name) -> Vec<String> {
+    let shares = mounts(topology, node).filter_map(|(_, mount, _)| mount.share());
+    let servers = shares.filter_map(|share| topology.address_of(share));
+    let servers: BTreeSet<String> = servers.map(str::to_owned).collect();
+    servers.into_iter().collect()
+}
+
+/// Returns the disks that are mounted on a node.
+fn disks(topology: &Topology, node: &Name) -> Vec<String> {
+    let disks = mounts(topology, node).filter_map(|(_, mount, _)| match &mount.what {
+        Mounted::Disk(disk) => Some(disk.uuid.clone()),
+        Mounted::Share(_) => None,
     });
-    places
-        .filter_map(|place| Some((&place.node, place.mount.as_ref()?)))
-        .any(|(on, mount)| mount.on.as_ref().unwrap_or(on) == node)
+    let disks: BTreeSet<String> = disks.collect();
+    disks.into_iter().collect()
 }
 
 /// Returns the numbers of the nodes that are containers on a node.
@@ -167,7 +206,11 @@ fn containers(topology: &Topology, node: &Name) -> Vec<u32> {
         .collect()
 }
 
+/// Returns the datastores that have a place on a node, or lie in what it exports.
+///
+/// What lies on a server is looked at there: a client sees less of it, and may see it late.
 fn datastores(topology: &Topology, node: &Name) -> Vec<WantedDatastore> {
+    let numbers = |owner: &Owner| (owner.uid, owner.gid);
     let mut found = Vec::new();
     for (name, datastore) in &topology.datastores {
         let DatastoreKind::Directory { places } = &datastore.kind else {
@@ -175,11 +218,18 @@ fn datastores(topology: &Topology, node: &Name) -> Vec<WantedDatastore> {
         };
         let place = places.iter().find(|place| place.node == *node);
         if let Some(place) = place.filter(|place| place.path.starts_with('/')) {
-            let numbers = |owner: &Owner| (owner.uid, owner.gid);
             found.push(WantedDatastore {
                 name: name.clone(),
                 path: place.path.clone(),
                 owner: datastore.owner.as_ref().map(numbers),
+            });
+        } else if let Some((_, share)) = topology.share_of(name)
+            && share.on == *node
+        {
+            found.push(WantedDatastore {
+                name: name.clone(),
+                path: share.export.clone(),
+                owner: share.owner.as_ref().map(numbers),
             });
         }
     }
@@ -195,7 +245,11 @@ fn users(topology: &Topology, node: &Name) -> Vec<String> {
         _ => None,
     });
     let declared = topology.users.keys().map(ToString::to_string);
-    let all: BTreeSet<String> = declared.chain(run_as).collect();
+    let roots = exported(topology, node).filter_map(|(_, share)| match &share.squash {
+        Squash::MapRoot { user, .. } => Some(user.clone()),
+        Squash::Root | Squash::MapAll(_) => None,
+    });
+    let all: BTreeSet<String> = declared.chain(run_as).chain(roots).collect();
     all.into_iter().collect()
 }
 
@@ -248,6 +302,12 @@ fn tools(topology: &Topology, node: &Name) -> Vec<String> {
         {
             tools.extend(command.first().map(String::as_str));
         }
+    }
+    if exported(topology, node).next().is_some() {
+        tools.extend(["exportfs", "midclt"]);
+    }
+    if mounts(topology, node).any(|(_, mount, _)| mount.share().is_some()) {
+        tools.insert("mount.nfs");
     }
     tools.into_iter().map(str::to_owned).collect()
 }

@@ -8,6 +8,7 @@ use crate::plan::capacity::{Bytes, Spot};
 use crate::plan::change::{Finding, Step};
 use crate::plan::demand::Demands;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::{mount, share};
 
 /// Plans the binary for every node that has to run it.
 pub(super) fn binaries(
@@ -31,7 +32,8 @@ pub(super) fn binaries(
     }
 }
 
-/// Returns the nodes that serve, are read from or restore.
+/// Returns the nodes that serve, are read from or restore, and those where a share or a mount
+/// changes.
 fn users<'a>(
     world: World<'a>,
     demands: &Demands<'a>,
@@ -50,7 +52,18 @@ fn users<'a>(
         .iter()
         .filter(|proof| open.contains(proof.phase) && proof.barred.is_none())
         .filter_map(|proof| proof.on);
-    serving.chain(read).chain(restoring).collect()
+    let shares = world.topology.shares.iter();
+    let changing = shares.filter(|(name, _)| share::is_changed(world, name));
+    let exporting = changing.map(|(_, share)| &share.on);
+    let mounted = datastores
+        .iter()
+        .filter(|name| mount::is_changed(world, name));
+    let mounting = mounted.filter_map(|name| {
+        let place = world.topology.datastores.get(*name)?.first_place()?;
+        Some(place.mount_point(place.mount.as_ref()?).0)
+    });
+    let others = exporting.chain(mounting);
+    serving.chain(read).chain(restoring).chain(others).collect()
 }
 
 fn place(world: World<'_>, draft: &mut Draft, node: &Name, facts: &NodeFacts) {

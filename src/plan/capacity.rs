@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use crate::model::Amount;
 use crate::model::lvm::VolumeKind;
 use crate::model::observed::{PathFacts, Space};
+use crate::model::topology::Place;
 use crate::model::{Address, ByteSize, Name};
 use crate::plan::change::{CapacityLine, Finding, Landing, Limit};
 use crate::plan::draft::{Draft, World};
@@ -25,6 +26,34 @@ pub(super) struct Spot<'a> {
     pub(super) path: &'a str,
     /// What the datastore wants to stay free, besides what its node wants.
     pub(super) reserve: Option<Amount>,
+}
+
+impl<'a> Spot<'a> {
+    /// Returns where the bytes of a datastore land, with what it wants to stay free.
+    pub(super) fn of(
+        world: World<'a>,
+        datastore: &Name,
+        place: &'a Place,
+        reserve: Option<Amount>,
+    ) -> Self {
+        let ground = world.ground(datastore);
+        let (node, path) = ground.map_or((&place.node, place.path.as_str()), |ground| {
+            (ground.node, ground.path)
+        });
+        Self {
+            node,
+            path,
+            reserve,
+        }
+    }
+
+    /// Returns where the bytes of a datastore land, if the room there was seen.
+    fn seen(world: World<'a>, name: &Name) -> Option<(Self, &'a PathFacts, Space)> {
+        let (datastore, place, ..) = world.served(name)?;
+        let seen = world.ground(name)?.seen?;
+        let spot = Self::of(world, name, place, datastore.reserve);
+        Some((spot, seen, seen.space?))
+    }
 }
 
 /// How many bytes an action brings.
@@ -230,20 +259,11 @@ impl Ledger {
             }
         }
         for name in datastores {
-            let Some((datastore, place, facts, _)) = world.served(name) else {
+            let Some((spot, seen, space)) = Spot::seen(world, name) else {
                 continue;
-            };
-            let Some(seen) = facts.paths.get(&place.path) else {
-                continue;
-            };
-            let Some(space) = seen.space else { continue };
-            let spot = Spot {
-                node: &place.node,
-                path: &place.path,
-                reserve: datastore.reserve,
             };
             let wanted = reserve(world, spot, Some(seen));
-            let key = pool(Some(seen), &place.node, &place.path);
+            let key = pool(Some(seen), spot.node, spot.path);
             lines
                 .entry(key.clone())
                 .and_modify(|line| line.reserve = line.reserve.max(wanted))
@@ -376,24 +396,15 @@ pub(super) fn tight(address: Address, landing: &Landing) -> Option<Finding> {
 /// Says where datastores are short of bytes or inodes already.
 pub(super) fn shortages(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
     for name in datastores {
-        let Some((datastore, place, facts, _)) = world.served(name) else {
+        let Some((spot, seen, space)) = Spot::seen(world, name) else {
             continue;
         };
-        let Some(seen) = facts.paths.get(&place.path) else {
-            continue;
-        };
-        let Some(space) = seen.space else { continue };
         let address = Address::new("datastore", name);
-        let spot = Spot {
-            node: &place.node,
-            path: &place.path,
-            reserve: datastore.reserve,
-        };
         let reserve = reserve(world, spot, Some(seen));
         if reserve.0 > 0 && space.free < reserve {
             let message = format!(
                 "{} is free on {}:{}, less than its reserve of {reserve}: new data is refused",
-                space.free, place.node, place.path
+                space.free, spot.node, spot.path
             );
             draft.find(
                 Finding::warning("BK203", address.clone(), message)
@@ -404,7 +415,7 @@ pub(super) fn shortages(world: World<'_>, datastores: &[&Name], draft: &mut Draf
             let percent = u128::from(space.inodes_free) * 100 / u128::from(space.inodes_total);
             let message = format!(
                 "{percent} % of the inodes are free on {}:{}; without one, writes fail with \"No space left on device (os error 28)\"",
-                place.node, place.path
+                spot.node, spot.path
             );
             draft.find(
                 Finding::warning("BK210", address, message)

@@ -12,8 +12,10 @@ use crate::model::observed::{ContainerFacts, NodeFacts, Outcome};
 use crate::model::topology::{Container, Datastore, Place, Share};
 use crate::model::{Address, Name, Observed, Topology};
 use crate::plan::access::{self, Identity};
-use crate::plan::change::Finding;
-use crate::plan::draft::{Draft, World};
+use crate::plan::change::{Finding, Step};
+use crate::plan::draft::{Draft, Goal, World};
+use crate::plan::registry;
+use crate::plan::simulate::{Done, carry_out};
 
 /// The way of one writer to a datastore's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct Denial {
 
 /// The code of a folder that somebody may not pass or write to.
 const WITHOUT_RIGHT: &str = "BK106";
+/// The code of a share that is not exported to who mounts it.
+const NOT_EXPORTED: &str = "BK121";
 const DENIED: &str = "Permission denied (os error 13)";
 
 /// Follows both writers of a datastore; nothing for a bucket or an unknown name.
@@ -101,7 +105,7 @@ struct Site<'a> {
 }
 
 /// Ends a way early.
-type Step<T> = Result<T, Verdict>;
+type Way<T> = Result<T, Verdict>;
 
 impl Site<'_> {
     fn follow(&self, role: Role) -> Chain {
@@ -117,7 +121,7 @@ impl Site<'_> {
         }
     }
 
-    fn judge(&self, role: Role, hops: &mut Vec<Hop>) -> Step<()> {
+    fn judge(&self, role: Role, hops: &mut Vec<Hop>) -> Way<()> {
         let facts = self.reached(&self.place.node)?;
         let who = self.writer(role, facts);
         hops.push(Hop {
@@ -131,14 +135,17 @@ impl Site<'_> {
         let Some(mount) = &self.place.mount else {
             return self.on_the_node(who, facts, hops);
         };
+        let Some(share) = mount.share() else {
+            return self.on_a_disk(who, facts, hops);
+        };
         let outside = self.on_the_host(who, hops)?;
-        let share = &self.topology.shares[&mount.share];
+        let share = &self.topology.shares[share];
         let client = mount.on.as_ref().unwrap_or(&self.place.node);
         let client = self.client(client);
         self.on_the_server(&outside, share, &client, role, hops)
     }
 
-    fn reached(&self, node: &Name) -> Step<&NodeFacts> {
+    fn reached(&self, node: &Name) -> Way<&NodeFacts> {
         self.observed
             .reached(node.as_str())
             .ok_or_else(|| Verdict::Unknown(format!("{node} was not reached")))
@@ -153,7 +160,7 @@ impl Site<'_> {
     }
 
     /// Judges a folder of the node's own.
-    fn on_the_node(&self, who: Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Step<()> {
+    fn on_the_node(&self, who: Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Way<()> {
         let who = match &self.topology.nodes[&self.place.node].container {
             Some(container) => {
                 let (map, _) = self.map(container)?;
@@ -173,8 +180,22 @@ impl Site<'_> {
         at.judge(&who, hops)
     }
 
+    /// Judges a folder on a disk, which shows who owns it only while it is mounted.
+    fn on_a_disk(&self, who: Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Way<()> {
+        let path = &self.place.path;
+        let seen = facts.paths.get(path);
+        let mount = seen.and_then(|seen| seen.mount.as_ref());
+        if mount.is_some_and(|mount| mount.target == *path) {
+            return self.on_the_node(who, facts, hops);
+        }
+        Err(Verdict::Unknown(format!(
+            "nothing is mounted at {}:{path}",
+            self.place.node
+        )))
+    }
+
     /// Follows a writer out of its container, if it is in one.
-    fn on_the_host(&self, who: Identity, hops: &mut Vec<Hop>) -> Step<Identity> {
+    fn on_the_host(&self, who: Identity, hops: &mut Vec<Hop>) -> Way<Identity> {
         let node = &self.topology.nodes[&self.place.node];
         let Some(container) = &node.container else {
             return Ok(who);
@@ -207,7 +228,7 @@ impl Site<'_> {
         Ok(outside)
     }
 
-    fn may_mount(&self, container: &Container, map: &IdMap) -> Step<()> {
+    fn may_mount(&self, container: &Container, map: &IdMap) -> Way<()> {
         let allowed = self
             .seen(container)
             .is_none_or(|facts| facts.may_mount_nfs || !facts.running);
@@ -233,7 +254,7 @@ impl Site<'_> {
     /// Returns a container's map and how it is known.
     ///
     /// What runs counts more than what is declared.
-    fn map(&self, container: &Container) -> Step<(IdMap, String)> {
+    fn map(&self, container: &Container) -> Way<(IdMap, String)> {
         if let Some(facts) = self.seen(container) {
             let how = if facts.running {
                 "as it runs"
@@ -270,7 +291,7 @@ impl Site<'_> {
         client: &Client,
         role: Role,
         hops: &mut Vec<Hop>,
-    ) -> Step<()> {
+    ) -> Way<()> {
         let facts = self.reached(&share.on)?;
         let nfs = facts.nfs.as_ref().ok_or_else(|| {
             Verdict::Unknown(format!("{} says nothing of its NFS exports", share.on))
@@ -332,7 +353,7 @@ struct Client {
 
 impl Client {
     /// Returns the export of a share that is meant for this client, the closest one.
-    fn export<'a>(&self, exports: &'a [Export], share: &Share) -> Step<&'a Export> {
+    fn export<'a>(&self, exports: &'a [Export], share: &Share) -> Way<&'a Export> {
         let paths = exports.iter().filter(|export| export.path == share.export);
         // A name may be this client or another one; an address that fits is certain.
         let rank = |export: &&Export| match export.admits(&self.addresses) {
@@ -345,7 +366,7 @@ impl Client {
         best.filter(|export| rank(export) < 3 || self.addresses.is_empty())
             .ok_or_else(|| {
                 Verdict::Denied(Denial {
-                    code: "BK121",
+                    code: NOT_EXPORTED,
                     at: match best {
                         None => format!("{} does not export {}", share.on, share.export),
                         Some(export) => format!(
@@ -368,7 +389,7 @@ struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    fn judge(&self, who: &Identity, hops: &mut Vec<Hop>) -> Step<()> {
+    fn judge(&self, who: &Identity, hops: &mut Vec<Hop>) -> Way<()> {
         let unknown = |why: &str| {
             Err(Verdict::Unknown(format!(
                 "{}:{} {why}",
@@ -435,33 +456,37 @@ fn words(who: &Identity) -> String {
 }
 
 /// Says beforehand which datastores on shares their writers could not write to.
-pub(super) fn report(world: World<'_>, draft: &mut Draft) {
-    for (name, datastore) in &world.topology.datastores {
-        let Some(mount) = datastore
-            .first_place()
-            .and_then(|place| place.mount.as_ref())
-        else {
+///
+/// What the plan mends is told apart from what stays: the same is judged again in the state that
+/// its shares bring about. That something new is not exported yet is no trouble of its own; then
+/// it is judged as if only that were done.
+pub(super) fn report(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
+    let exported = after_shares(world, draft, |step| matches!(step, Step::Export { .. }));
+    let after = after_shares(world, draft, |_| true);
+    for name in datastores {
+        let Some((share_name, share)) = world.topology.share_of(name) else {
             continue;
         };
-        let address = Address::new("datastore", name);
-        let chains = chains(world.topology, world.observed, name);
-        for chain in chains.iter().filter(|chain| chain.role == Role::Writing) {
-            let Verdict::Denied(denial) = &chain.verdict else {
-                continue;
-            };
-            let message = format!(
-                "writes would fail with \"{}\": {}",
-                denial.symptom, denial.at
-            );
-            draft.find(
-                Finding::error(denial.code, address.clone(), message)
-                    .because(chain.hops.iter().map(Hop::words).collect())
-                    .fix(denial.fix.clone()),
-            );
+        let writing = |observed: &Observed| {
+            let chains = chains(world.topology, observed, name.as_str());
+            chains.into_iter().find(|chain| chain.role == Role::Writing)
+        };
+        let is_new = registry::listed(world, name).is_none();
+        let now = writing(world.observed).filter(|now| !(is_new && now.lacks_export()));
+        let now = now.or_else(|| writing(&exported));
+        if let (Some(now), Some(then)) = (now, writing(&after)) {
+            // Why it can't be exported was said, and keeps it from being mounted.
+            let said = draft
+                .obstacle(&Goal::Exported(share_name.clone()))
+                .is_some();
+            if !(said && now.lacks_export()) {
+                denied(name, &now, &then, draft);
+            }
         }
-        if world.checks_subtrees(&mount.share) {
+        if world.checks_subtrees(share) {
             let message =
                 "its share's export has subtree_check, which brings stray errors after renames";
+            let address = Address::new("datastore", name);
             draft.find(
                 Finding::warning("BK126", address, message.to_owned())
                     .fix("export the root of the filesystem with no_subtree_check"),
@@ -470,15 +495,62 @@ pub(super) fn report(world: World<'_>, draft: &mut Draft) {
     }
 }
 
+/// Reports a writer who may not write now, and blocks the datastore if that stays so.
+fn denied(name: &Name, now: &Chain, then: &Chain, draft: &mut Draft) {
+    let Verdict::Denied(denial) = &now.verdict else {
+        return;
+    };
+    let message = format!(
+        "writes would fail with \"{}\": {}",
+        denial.symptom, denial.at
+    );
+    let finding = Finding::error(denial.code, Address::new("datastore", name), message)
+        .because(now.hops.iter().map(Hop::words).collect());
+    let Verdict::Denied(left) = &then.verdict else {
+        return draft.find(finding.fix(denial.fix.clone()).fixed(true));
+    };
+    let reason = format!("writes to {name} would fail: {}", left.at);
+    // What still stands in the way is what has to be mended by hand.
+    draft.refuse(
+        Goal::Repository(name.clone()),
+        reason,
+        finding.fix(left.fix.clone()),
+    );
+}
+
+/// Returns the state that some steps bring about which are proposed for shares so far.
+fn after_shares(world: World<'_>, draft: &Draft, counts: impl Fn(&Step) -> bool) -> Observed {
+    let mut after = world.observed.clone();
+    let proposals = draft.proposals.iter();
+    let pending = proposals.filter(|proposal| {
+        proposal.deferred.is_none() && proposal.address.kind() == "share" && counts(&proposal.step)
+    });
+    for proposal in pending {
+        let done = Done {
+            node: &proposal.node,
+            step: &proposal.step,
+            reads: None,
+        };
+        carry_out(&mut after, world.topology, world.now, &done);
+    }
+    after
+}
+
 impl World<'_> {
-    fn checks_subtrees(&self, share: &Name) -> bool {
-        let share = &self.topology.shares[share];
+    fn checks_subtrees(&self, share: &Share) -> bool {
         let facts = self.observed.reached(share.on.as_str());
         let exports = facts.and_then(|facts| facts.nfs.as_ref());
         exports.is_some_and(|nfs| {
             let mut exports = nfs.exports.iter();
             exports.any(|export| export.path == share.export && export.subtree_check)
         })
+    }
+}
+
+impl Chain {
+    /// Tells whether it ends where nothing is exported to the client.
+    fn lacks_export(&self) -> bool {
+        matches!(&self.verdict, Verdict::Denied(denial) if denial.code == NOT_EXPORTED)
     }
 }
 

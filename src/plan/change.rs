@@ -164,6 +164,35 @@ pub enum Step {
         /// The mode to be.
         mode: u32,
     },
+    /// Sets the most that a ZFS dataset may hold with all below it.
+    SetQuota {
+        /// The dataset.
+        dataset: String,
+        /// The quota to be.
+        quota: ByteSize,
+    },
+    /// Lets machines mount a share: writes the file that says so, and has the NFS server read it.
+    Export {
+        /// The file, in `/etc/exports.d`.
+        file: String,
+        /// Its whole content.
+        content: String,
+        /// What is in it now, if it is there.
+        was: Option<String>,
+    },
+    /// Mounts something now and at every start, by a systemd unit.
+    Mount {
+        /// The datastore that it is for.
+        datastore: Name,
+        /// The mount point.
+        path: String,
+        /// The unit's file.
+        file: String,
+        /// Its whole content.
+        content: String,
+        /// What is in it now, if it is there.
+        was: Option<String>,
+    },
     /// Makes a repository in a datastore's folder.
     MakeRepository {
         /// The datastore.

@@ -172,11 +172,7 @@ fn copy(
         None => Bytes::first(estimate),
         Some(head) => Bytes::later(estimate, head.bytes),
     };
-    let spot = Spot {
-        node: &place.node,
-        path: &place.path,
-        reserve: datastore.reserve,
-    };
+    let spot = Spot::of(world, demand.datastore, place, datastore.reserve);
     let program = source::new_program(world, demand.source);
     let kind = match (changed, &program) {
         (true, _) => Some(GateKind::Nature),

@@ -4,8 +4,9 @@ use crate::model::observed::NodeFacts;
 use crate::model::topology::{Dataset, Share};
 use crate::model::zfs::{ZfsDataset, ZfsFacts};
 use crate::model::{Address, ByteSize};
-use crate::plan::change::Finding;
-use crate::plan::draft::{Draft, World};
+use crate::plan::change::{Finding, Step};
+use crate::plan::draft::{Draft, Proposal, World};
+use crate::plan::share::Server;
 use crate::plan::words::{self, shell_word};
 
 /// How many datasets below a share are named.
@@ -72,18 +73,63 @@ fn differs(
             ),
         );
     }
-    let wanted = declared
-        .quota
-        .filter(|quota| dataset.quota != Some(*quota))?;
-    let words =
-        |quota: Option<ByteSize>| quota.map_or("none".to_owned(), |bytes| bytes.to_string());
-    found(
-        format!(
-            "the quota of {name} is {}, declared is {wanted}",
-            words(dataset.quota)
-        ),
-        format!("on {on}: zfs set quota={} {}", wanted.0, shell_word(name)),
-    )
+    let wanted = other_quota(declared, dataset)?;
+    let message = format!(
+        "the quota of {name} is {}, declared is {wanted}",
+        quota_words(dataset.quota)
+    );
+    if dataset.used > wanted {
+        return found(
+            format!(
+                "{message}, and {} are in it: it would not fit",
+                dataset.used
+            ),
+            format!("free some of it, or declare more at {}", share.declared),
+        );
+    }
+    let fix = format!("on {on}: zfs set quota={} {}", wanted.0, shell_word(name));
+    found(message, fix).map(|finding| finding.fixed(facts.login.privileged))
+}
+
+/// Returns the declared quota where the dataset has another.
+fn other_quota(declared: &Dataset, dataset: &ZfsDataset) -> Option<ByteSize> {
+    declared.quota.filter(|quota| dataset.quota != Some(*quota))
+}
+
+fn quota_words(quota: Option<ByteSize>) -> String {
+    quota.map_or("none".to_owned(), |bytes| bytes.to_string())
+}
+
+/// Plans the declared quota, where what is in the dataset fits into it.
+pub(super) fn quota(server: &Server<'_>, draft: &mut Draft) {
+    let Some(declared) = &server.share.dataset else {
+        return;
+    };
+    let zfs = server.facts.zfs.as_ref();
+    let Some(dataset) = zfs.and_then(|zfs| zfs.dataset(&declared.name)) else {
+        return;
+    };
+    let export = &server.share.export;
+    let elsewhere = dataset
+        .mountpoint
+        .as_ref()
+        .is_some_and(|point| point != export);
+    let Some(quota) = other_quota(declared, dataset).filter(|quota| dataset.used <= *quota) else {
+        return;
+    };
+    if elsewhere {
+        return;
+    }
+    let name = &declared.name;
+    let step = Step::SetQuota {
+        dataset: name.clone(),
+        quota,
+    };
+    draft.propose(Proposal {
+        before: Some(quota_words(dataset.quota)),
+        reason: "the topology declares it".to_owned(),
+        ..server.proposal(step, format!("{name} holds at most {quota}"))
+    });
 }
 
 /// Says which datasets below the share its clients would see as empty folders.

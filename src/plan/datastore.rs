@@ -6,6 +6,7 @@ use crate::model::{Address, Name};
 use crate::plan::access::{self, Identity};
 use crate::plan::change::{Finding, Gate, GateKind, Step};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::mount;
 use crate::plan::words::{self, shell_word};
 
 /// One datastore with everything its rules look at.
@@ -45,7 +46,20 @@ pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
             login: Identity::login(&facts.login),
         };
         site.numbers(draft);
-        if let Err((reason, finding)) = site.folder(draft).and_then(|()| site.repository(draft)) {
+        if let Some(reason) = site.out_of_sight(draft) {
+            draft.block(Goal::Repository(name.clone()), reason);
+        }
+        // A datastore that its share's server would not let be written is out of the plan.
+        if draft.obstacle(&Goal::Repository(name.clone())).is_some() {
+            continue;
+        }
+        let folder = if world.topology.share_of(name).is_some() {
+            // Its owner and mode are the share's, and changed where that is exported.
+            site.serve_as_owner()
+        } else {
+            site.folder(draft)
+        };
+        if let Err((reason, finding)) = folder.and_then(|()| site.repository(draft)) {
             draft.refuse(Goal::Repository(name.clone()), reason, *finding);
         }
     }
@@ -93,6 +107,28 @@ impl Site<'_> {
 
     pub(super) fn proposal(&self, step: Step, after: String) -> Proposal {
         Proposal::new(self.address(), &self.place.node, step, after)
+    }
+
+    /// Returns why nothing can be said of what is in the datastore, if so: it lies on something
+    /// that is not mounted, and whoever exports that was not reached.
+    fn out_of_sight(&self, draft: &Draft) -> Option<String> {
+        self.place.mount.as_ref()?;
+        if mount::is_mounted(self.world, self.name) {
+            return None;
+        }
+        let server = self.world.topology.share_of(self.name);
+        if server.is_some_and(|(_, share)| self.world.observed.reached(share.on.as_str()).is_some())
+        {
+            return None;
+        }
+        let obstacle = draft.obstacle(&Goal::Mounted(self.name.clone()));
+        Some(match (obstacle, server) {
+            (Some(why), _) => why.to_owned(),
+            (None, Some((_, share))) => format!("{} was not reached", share.on),
+            (None, None) => {
+                "what is on its disk is seen once that is mounted: plan again then".to_owned()
+            }
+        })
     }
 
     /// Compares the owner's declared numbers with those of the user of that name.

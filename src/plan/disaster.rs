@@ -283,7 +283,7 @@ impl<'a> Scene<'a> {
         let Some(place) = datastore.first_place() else {
             return false;
         };
-        let share = place.mount.as_ref().map(|mount| &mount.share);
+        let share = place.mount.as_ref().and_then(|mount| mount.share());
         let exporter = share.and_then(|share| self.world.topology.shares.get(share));
         // Where the files are decides, not who serves them; without a share both are one.
         match exporter {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use crate::model::markers::Managed;
-use crate::model::observed::{DatastoreFacts, NodeFacts};
+use crate::model::observed::{DatastoreFacts, NodeFacts, PathFacts};
 use crate::model::topology::{Datastore, Place};
 use crate::model::{Address, ByteSize, Name, Observed, Timestamp, Topology};
 use crate::plan::capacity::Ledger;
@@ -16,6 +16,14 @@ use crate::plan::change::{Finding, Gate, Landing, Severity, Step};
 
 /// What is known of a datastore that nothing was seen of.
 static UNSEEN: LazyLock<DatastoreFacts> = LazyLock::new(DatastoreFacts::default);
+
+/// Where the bytes of a datastore lie, and what was seen of that folder.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) node: &'a Name,
+    pub(super) path: &'a str,
+    pub(super) seen: Option<&'a PathFacts>,
+}
 
 /// The inputs of a plan; nothing else is ever read.
 #[derive(Clone, Copy)]
@@ -40,6 +48,14 @@ pub(super) enum Goal {
     Sealed(Name),
     /// The source can be read.
     Source(Name),
+    /// The share's folder is there.
+    SharedFolder(Name),
+    /// The share's folder belongs to its owner and has its mode.
+    SharedRights(Name),
+    /// The share is exported to those who mount it.
+    Exported(Name),
+    /// What the datastore lies on is mounted at its place.
+    Mounted(Name),
     /// The datastore's folder is there.
     Folder(Name),
     /// The datastore's folder belongs to its owner.
@@ -95,8 +111,29 @@ impl<'a> World<'a> {
         let datastore = self.topology.datastores.get(name)?;
         let place = datastore.first_place()?;
         let facts = self.observed.reached(place.node.as_str())?;
-        let store = facts.datastores.get(name).unwrap_or(&UNSEEN);
-        Some((datastore, place, facts, store))
+        // Of what lies on a share the server knows more, and knows it first.
+        let server = self.topology.share_of(name);
+        let server = server.and_then(|(_, share)| self.observed.reached(share.on.as_str()));
+        let store = server.unwrap_or(facts).datastores.get(name);
+        Some((datastore, place, facts, store.unwrap_or(&UNSEEN)))
+    }
+
+    /// Returns where the bytes of a datastore lie: its place, or what is exported to it.
+    ///
+    /// A server that was not reached leaves what its client sees.
+    pub(super) fn ground(&self, name: &Name) -> Option<Ground<'a>> {
+        let at = |node: &'a Name, path: &'a str| {
+            let facts = self.observed.reached(node.as_str())?;
+            let seen = facts.paths.get(path);
+            Some(Ground { node, path, seen })
+        };
+        if let Some((_, share)) = self.topology.share_of(name)
+            && let Some(ground) = at(&share.on, &share.export)
+        {
+            return Some(ground);
+        }
+        let place = self.topology.datastores.get(name)?.first_place()?;
+        at(&place.node, &place.path)
     }
 
     /// Returns the node a datastore is served from, if it is a directory.

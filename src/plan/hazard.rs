@@ -170,6 +170,16 @@ fn share(address: &Address, old: &Share, new: &Share, found: &mut Found) {
         address,
         "another owner: existing files are given away",
     );
+    found.add_if(
+        old.clients != new.clients,
+        address,
+        "other machines are let in",
+    );
+    found.add_if(
+        old.address != new.address,
+        address,
+        "mounted from another machine, if one answers there",
+    );
 }
 
 fn datastore(address: &Address, old: &Datastore, new: &Datastore, found: &mut Found) {
@@ -179,11 +189,11 @@ fn datastore(address: &Address, old: &Datastore, new: &Datastore, found: &mut Fo
             // How it is mounted may change; where its files are is the place.
             let spots = |places: &[Place]| -> Vec<_> {
                 let spot = |place: &Place| {
-                    let share = place.mount.as_ref().map(|mount| mount.share.clone());
+                    let mount = place.mount.as_ref().map(|mount| mount.what.clone());
                     (
                         place.node.clone(),
                         place.path.clone(),
-                        share,
+                        mount,
                         place.from_phase.clone(),
                     )
                 };

@@ -7,8 +7,8 @@ use crate::plan::draft::{Draft, World};
 use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
 use crate::plan::{
-    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, key, node, order,
-    phase, policy, registry, source, sync, thin, unsupported, vzdump,
+    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, key, mount, node,
+    order, phase, policy, registry, share, source, sync, thin, unsupported, vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -27,10 +27,12 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
 
     let nodes = node::nodes(world, &mut draft);
     unsupported::report(topology, &mut draft);
-    chain::report(world, &mut draft);
-    dataset::report(world, &mut draft);
     key::keys(world, &stores, &mut draft);
     binary::binaries(world, &demands, &survey.open, &stores, &mut draft);
+    share::shares(world, &mut draft);
+    dataset::report(world, &mut draft);
+    mount::mounts(world, &stores, &mut draft);
+    chain::report(world, &stores, &mut draft);
     datastore::datastores(world, &stores, &mut draft);
     capacity::shortages(world, &stores, &mut draft);
     thin::report(world, &mut draft);

@@ -39,16 +39,16 @@ pub(super) fn order(proposals: Vec<Proposal>) -> Vec<Action> {
 fn graph(proposals: &[Proposal]) -> DiGraph<(), ()> {
     let mut graph = DiGraph::new();
     let nodes: Vec<NodeIndex> = proposals.iter().map(|_| graph.add_node(())).collect();
-    let mut givers: BTreeMap<&Goal, usize> = BTreeMap::new();
+    let mut givers: BTreeMap<&Goal, Vec<usize>> = BTreeMap::new();
     for (index, proposal) in proposals.iter().enumerate() {
         for goal in &proposal.needs {
             // Only what was proposed before can be needed, so there is no cycle to find.
-            if let Some(&giver) = givers.get(goal) {
+            for &giver in givers.get(goal).into_iter().flatten() {
                 graph.update_edge(nodes[giver], nodes[index], ());
             }
         }
         for goal in &proposal.gives {
-            givers.entry(goal).or_insert(index);
+            givers.entry(goal).or_default().push(index);
         }
     }
     graph
@@ -89,12 +89,15 @@ fn stage(step: &Step) -> u8 {
         Step::MakeFolder { .. } => 2,
         Step::SetOwner { .. } => 3,
         Step::SetMode { .. } => 4,
-        Step::MakeRepository { .. } => 5,
-        Step::WriteManaged { .. } => 6,
-        Step::Register { .. } => 7,
-        Step::Copy { .. } => 8,
-        Step::Sync { .. } => 9,
-        Step::Drill { .. } => 10,
+        Step::SetQuota { .. } => 5,
+        Step::Export { .. } => 6,
+        Step::Mount { .. } => 7,
+        Step::MakeRepository { .. } => 8,
+        Step::WriteManaged { .. } => 9,
+        Step::Register { .. } => 10,
+        Step::Copy { .. } => 11,
+        Step::Sync { .. } => 12,
+        Step::Drill { .. } => 13,
     }
 }
 

@@ -416,14 +416,13 @@ fn medium(world: World<'_>, datastore: &Name) -> String {
     let Some(home) = world.home(datastore) else {
         return format!("bucket of {datastore}");
     };
-    let Some((_, place, facts, _)) = world.served(datastore) else {
+    let Some(ground) = world.ground(datastore) else {
         return format!("unseen {home} {datastore}");
     };
-    let machine = facts.machine_id.as_deref().unwrap_or(home.as_str());
-    let mount = facts
-        .paths
-        .get(&place.path)
-        .and_then(|seen| seen.mount.as_ref());
+    let facts = world.observed.reached(ground.node.as_str());
+    let machine = facts.and_then(|facts| facts.machine_id.as_deref());
+    let machine = machine.unwrap_or(ground.node.as_str());
+    let mount = ground.seen.and_then(|seen| seen.mount.as_ref());
     match mount {
         Some(mount) if mount.fstype.starts_with("nfs") || mount.fstype == "cifs" => {
             mount.source.clone()

@@ -8,7 +8,7 @@ use crate::model::topology::Place;
 use crate::model::{Address, Name};
 use crate::plan::change::{Finding, Step};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
-use crate::plan::{source, words};
+use crate::plan::{mount, share, source, words};
 
 /// The kind of address under which a source's program is listed.
 const PROGRAM_OF: &str = "source";
@@ -84,6 +84,7 @@ fn registry(
         }
     }
     keep_renamed(world, node, &before, &mut objects);
+    needs.extend(system_files(world, node, datastores, draft, &mut objects));
     programs(world, node, &before, draft, &mut objects);
     let binary = Goal::Binary(node.clone());
     if draft.will(&binary) || !facts.state.binaries.is_empty() {
@@ -120,6 +121,51 @@ fn registry(
             format!("lists {words}"),
         )
     });
+}
+
+/// Lists the exports and mounts that bkpctl keeps on a node, and returns what has to be done
+/// for that first.
+fn system_files(
+    world: World<'_>,
+    node: &Name,
+    datastores: &[&Name],
+    draft: &Draft,
+    objects: &mut BTreeMap<Address, String>,
+) -> Vec<Goal> {
+    let mut needs = Vec::new();
+    let mut list = |address: Address, words: String, kept: bool, goal: Goal| {
+        let made = draft.will(&goal);
+        if kept || made {
+            objects.insert(address, words);
+            needs.extend(made.then_some(goal));
+        }
+    };
+    let shares = world.topology.shares.iter();
+    for (name, _) in shares.filter(|(_, share)| share.on == *node) {
+        if let Some((file, kept)) = share::kept_file(world, name) {
+            let goal = Goal::Exported(name.clone());
+            list(
+                Address::new("share", name),
+                format!("exported by {file}"),
+                kept,
+                goal,
+            );
+        }
+    }
+    for name in datastores {
+        if let Some((on, file, kept)) = mount::kept_unit(world, name)
+            && on == *node
+        {
+            let goal = Goal::Mounted((*name).clone());
+            list(
+                Address::new("mount", name),
+                format!("mounted by {file}"),
+                kept,
+                goal,
+            );
+        }
+    }
+    needs
 }
 
 /// Lists the programs that sources run on a node: those allowed before, and those that a copy
@@ -171,6 +217,16 @@ fn is_declared(world: World<'_>, node: &Name, address: &Address) -> bool {
     match address.kind() {
         "datastore" => world.home(address.name()) == Some(node),
         "node" => address.name() == node,
+        "share" => {
+            let share = world.topology.shares.get(address.name());
+            share.is_some_and(|share| share.on == *node)
+        }
+        "mount" => {
+            let mut mounts = world.topology.mounts();
+            mounts.any(|(datastore, place, mount)| {
+                datastore == address.name() && place.mount_point(mount).0 == node
+            })
+        }
         // A newer version may manage more kinds of things; they are not ours to judge.
         _ => true,
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Address;
 use crate::model::markers::Managed;
 use crate::model::observed::KeyState;
+use crate::model::{Address, Name};
 use crate::plan::change::Step;
 use crate::plan::datastore::{Refusal, Site, refusal};
 use crate::plan::draft::{Draft, Goal, Proposal};
@@ -36,27 +36,43 @@ impl Site<'_> {
     }
 
     fn make_repository(&self, draft: &mut Draft) {
-        let seen = self.facts.paths.get(&self.place.path);
+        let ground = self.world.ground(self.name);
         let step = Step::MakeRepository {
             datastore: self.name.clone(),
         };
         let key = &self.datastore.key;
         draft.propose(Proposal {
             reason: self.why_made("there is none yet"),
-            needs: vec![
-                Goal::Folder(self.name.clone()),
-                Goal::Owner(self.name.clone()),
-                Goal::Mode(self.name.clone()),
-                Goal::Binary(self.place.node.clone()),
-                Goal::Key(key.clone()),
-            ],
+            needs: self.needs(key),
             gives: vec![Goal::Repository(self.name.clone())],
-            gate: seen.and_then(|seen| self.first_change_gate(seen)),
+            gate: ground
+                .and_then(|ground| ground.seen)
+                .and_then(|seen| self.first_change_gate(seen)),
             ..self.proposal(
                 step,
                 format!("in {}, sealed for key {key}", self.place.path),
             )
         });
+    }
+
+    /// Returns what must be there before a repository is made.
+    fn needs(&self, key: &Name) -> Vec<Goal> {
+        let mut needs = vec![
+            Goal::Folder(self.name.clone()),
+            Goal::Owner(self.name.clone()),
+            Goal::Mode(self.name.clone()),
+            Goal::Mounted(self.name.clone()),
+            Goal::Binary(self.place.node.clone()),
+            Goal::Key(key.clone()),
+        ];
+        if let Some((share, _)) = self.world.topology.share_of(self.name) {
+            needs.extend([
+                Goal::SharedFolder(share.clone()),
+                Goal::SharedRights(share.clone()),
+                Goal::Exported(share.clone()),
+            ]);
+        }
+        needs
     }
 
     /// Checks that the repository that is there is the one we mean.

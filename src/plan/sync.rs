@@ -125,11 +125,7 @@ fn propose(world: World<'_>, first: &Demand<'_>, part: &[Cargo<'_>], draft: &mut
         sources: sources.clone(),
     };
     let after = format!("{} in {}", words::list(&sources), first.datastore);
-    let spot = Spot {
-        node: &place.node,
-        path: &place.path,
-        reserve: datastore.reserve,
-    };
+    let spot = Spot::of(world, first.datastore, place, datastore.reserve);
     let proposal = Proposal {
         reason: reason(world, part),
         needs,

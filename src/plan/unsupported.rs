@@ -67,23 +67,14 @@ fn datastore_feature(datastore: &Datastore) -> Option<(&'static str, &'static st
             let [place] = places.as_slice() else {
                 return Some(("BK509", "several places of one datastore are"));
             };
-            if place.from_phase.is_some() {
-                Some(("BK509", "places from a phase on are"))
-            } else if place.mount.is_some() {
-                Some(("BK502", "mounts are"))
-            } else {
-                None
-            }
+            let from_phase = place.from_phase.is_some();
+            from_phase.then_some(("BK509", "places from a phase on are"))
         }
     }
 }
 
 /// Says once for each thing declared what this version leaves undone.
 pub(super) fn report(topology: &Topology, draft: &mut Draft) {
-    for name in topology.shares.keys() {
-        let message = "exports are not made or changed by this version";
-        draft.find(warning("BK501", "share", name, message).fix("set the export up by hand"));
-    }
     for (name, node) in &topology.nodes {
         if node.agent == Agent::None {
             let message =

@@ -11,6 +11,7 @@ use crate::model::topology::{Datastore, Node, Reach, SshReach};
 use crate::model::{Name, Observed, Topology};
 use crate::run::link::{Hands, Link, transport_fault};
 use crate::run::message::Fault;
+use crate::run::mounted::MustMount;
 use crate::run::node::{Held, NodeCall, NodeReply};
 use crate::run::peer::{Handler, OnlyAsks};
 use crate::run::{here, remote_store};
@@ -289,9 +290,14 @@ impl Fleet {
             ))
         })?;
         let facts = self.facts(&place.node)?;
+        let mounted = place.mount.as_ref();
+        let mounted = mounted.and_then(|mount| MustMount::declared(&self.topology, mount));
         let reserve = datastore.reserve.map(|amount| amount.to_string());
         let is_owner = datastore.owner.as_ref().is_none_or(here::is_us);
         if self.topology.is_local(&place.node) && is_owner {
+            if let Some(mounted) = &mounted {
+                mounted.check(&place.path)?;
+            }
             return if create {
                 here::create_directory(&place.path, datastore.reserve)
             } else {
@@ -316,6 +322,10 @@ impl Fleet {
         ];
         if let Some(reserve) = &reserve {
             arguments.extend(["--reserve", reserve.as_str()]);
+        }
+        let mounted = mounted.map(|mounted| mounted.to_string());
+        if let Some(mounted) = &mounted {
+            arguments.extend(["--mounted", mounted.as_str()]);
         }
         if create {
             arguments.push("--create");

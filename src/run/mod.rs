@@ -23,6 +23,7 @@ pub mod leave;
 pub mod link;
 pub mod message;
 pub mod meter;
+pub mod mounted;
 pub mod node;
 pub mod peer;
 pub mod remote_store;
@@ -32,6 +33,7 @@ pub mod restore;
 pub mod serve;
 pub mod store_call;
 pub mod sync;
+pub mod system;
 pub mod users;
 
 pub use crate::engine::env::Cancel;

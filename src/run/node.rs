@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid}
 use serde::{Deserialize, Serialize};
 
 use super::message::Fault;
+use super::system::{self, SystemFile};
 
 /// One small change to a machine, or one question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,31 @@ pub enum NodeCall {
         /// The mode.
         mode: u32,
     },
+    /// Sets the quota of a ZFS dataset.
+    SetQuota {
+        /// The dataset.
+        dataset: String,
+        /// The quota in bytes.
+        bytes: u64,
+    },
+    /// Writes a file of exports and has the NFS server read it.
+    Export {
+        /// The file, in `/etc/exports.d`.
+        file: String,
+        /// The whole content.
+        content: String,
+        /// What is there now, if anything; something else there is not touched.
+        was: Option<String>,
+    },
+    /// Writes the unit of a mount, and mounts it now and at every start.
+    Mount {
+        /// The unit's file, in `/etc/systemd/system`.
+        file: String,
+        /// The whole content.
+        content: String,
+        /// What is there now, if anything; something else there is not touched.
+        was: Option<String>,
+    },
 }
 
 /// What a small change gives back.
@@ -116,6 +142,13 @@ pub fn carry_out(call: &NodeCall, held: &Held) -> Result<NodeReply, Fault> {
             recursive,
         } => set_owner(path, *uid, *gid, *recursive),
         NodeCall::SetMode { path, mode } => set_mode(path, *mode),
+        NodeCall::SetQuota { dataset, bytes } => system::set_quota(dataset, *bytes),
+        NodeCall::Export { file, content, was } => {
+            system::export(&SystemFile::new(file, content, was.as_deref()))
+        }
+        NodeCall::Mount { file, content, was } => {
+            system::mount(&SystemFile::new(file, content, was.as_deref()))
+        }
     }
 }
 

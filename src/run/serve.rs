@@ -12,6 +12,7 @@ use crate::engine::store::Store;
 use crate::model::Amount;
 use crate::run::here;
 use crate::run::message::{Call, Fault, Reply};
+use crate::run::mounted::MustMount;
 use crate::run::peer::{Handler, Peer, converse};
 use crate::run::store_call::{Allowed, answer};
 
@@ -26,6 +27,8 @@ pub struct Service {
     pub allowed: Allowed,
     /// What must stay free.
     pub reserve: Option<Amount>,
+    /// What must be mounted there.
+    pub mounted: Option<MustMount>,
     /// Whether a new repository is made there.
     pub create: bool,
 }
@@ -69,6 +72,9 @@ pub fn serve(service: &Service) -> Result<(), Fault> {
     let path = service.datastore.to_str().ok_or_else(|| {
         Fault::refused(format!("{} is no UTF-8 path", service.datastore.display()))
     })?;
+    if let Some(mounted) = &service.mounted {
+        mounted.check(path)?;
+    }
     let store = if service.create {
         here::create_directory(path, service.reserve)?
     } else {

@@ -10,11 +10,13 @@ use crate::run::store_call::Allowed;
 pub fn run(args: &Serve) -> Outcome {
     let owner = args.owner.as_deref().map(parse_owner).transpose()?;
     let reserve = args.reserve.as_deref().map(str::parse).transpose();
+    let mounted = args.mounted.as_deref().map(str::parse).transpose();
     let service = Service {
         datastore: args.datastore.clone(),
         owner,
         allowed: Allowed::parse(&args.allow).map_err(failure)?,
         reserve: reserve.map_err(|e| Failure::new(format!("--reserve: {e}")))?,
+        mounted: mounted.map_err(|e| Failure::new(format!("--mounted: {e}")))?,
         create: args.create,
     };
     serve(&service).map_err(failure)?;

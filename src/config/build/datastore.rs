@@ -8,7 +8,7 @@ use crate::config::document::{Entry, Node as Statement};
 use crate::config::schema::Kind;
 use crate::model::Name;
 use crate::model::retention::Keep;
-use crate::model::topology::{Datastore, DatastoreKind, Mount, Place, S3};
+use crate::model::topology::{Datastore, DatastoreKind, Disk, Mount, Mounted, Place, S3};
 
 /// The mode of a datastore's folder if the topology says nothing.
 const MODE: u32 = 0o750;
@@ -142,11 +142,50 @@ impl Builder<'_> {
             );
         }
         Some(Mount {
-            share: parsed(statement.prop("share"))?,
-            options: text_prop(statement, "options"),
+            what: self.mounted(statement)?,
+            options: self.plain_prop(statement, "options"),
             on,
             bind,
         })
+    }
+
+    fn mounted(&mut self, statement: &Statement) -> Option<Mounted> {
+        match (statement.prop("share"), statement.prop("uuid")) {
+            (Some(share), None) => {
+                if let Some(filesystem) = statement.prop("filesystem") {
+                    self.mistakes.push(
+                        Mistake::new(
+                            Code::Conflict,
+                            filesystem.span,
+                            "a share is mounted over NFS",
+                        )
+                        .label("says another filesystem")
+                        .help("leave it out: only a disk has a filesystem of its own"),
+                    );
+                }
+                Some(Mounted::Share(parsed(Some(share))?))
+            }
+            (None, Some(_)) => Some(Mounted::Disk(Disk {
+                uuid: text_prop(statement, "uuid")?,
+                filesystem: text_prop(statement, "filesystem"),
+            })),
+            (Some(_), Some(uuid)) => {
+                self.mistakes.push(
+                    Mistake::new(Code::Conflict, uuid.span, "mount says both share and uuid")
+                        .label("excludes share")
+                        .help("one thing is mounted at a place: keep one"),
+                );
+                None
+            }
+            (None, None) => {
+                self.missing(
+                    statement,
+                    "what",
+                    "write `mount share=\"NAME\"`, or `mount uuid=\"…\"` for a disk",
+                );
+                None
+            }
+        }
     }
 
     /// Returns the key a datastore names, or the only one there is.

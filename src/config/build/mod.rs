@@ -223,6 +223,30 @@ impl Builder<'_> {
         }))
     }
 
+    /// Returns a property that goes into one word of a system's file, such as mount options.
+    fn plain_prop(&mut self, node: &Node, prop: &str) -> Option<String> {
+        self.plain(node.prop(prop)?)
+    }
+
+    /// Returns a text that stands as one word in a file of the system; reports any other.
+    fn plain(&mut self, entry: &Entry) -> Option<String> {
+        let text = entry.text()?;
+        let is_plain = |c: char| c.is_ascii_graphic() && !"\"'\\()#".contains(c);
+        if !text.is_empty() && text.len() <= 1024 && text.chars().all(is_plain) {
+            return Some(text.to_owned());
+        }
+        self.mistakes.push(
+            Mistake::new(
+                Code::BadValue,
+                entry.span,
+                "this can't be written into a file of the system",
+            )
+            .label("goes there as one word")
+            .help("use letters, digits and marks without blanks, quotes, parentheses, # and \\"),
+        );
+        None
+    }
+
     /// Resolves a path of this machine's own, such as a key: relative to the file that names it.
     fn path_beside(&self, entry: Option<&Entry>) -> Option<String> {
         let entry = entry?;

@@ -135,6 +135,10 @@ impl Builder<'_> {
                 quota: parsed(statement.prop("quota")),
             })
         });
+        let clients = node.all("clients").flat_map(Statement::args);
+        let clients = clients.filter_map(|client| self.plain(client)).collect();
+        let address = node.child("address").and_then(|s| s.args().next());
+        let address = address.and_then(|address| self.plain(address));
         Some(Share {
             on,
             export: export?,
@@ -142,6 +146,8 @@ impl Builder<'_> {
             owner: self.owner(node),
             mode: Self::owner_mode(node),
             dataset,
+            clients,
+            address,
             declared: self.declared(node),
         })
     }

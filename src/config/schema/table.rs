@@ -227,6 +227,16 @@ const SHARE: &[Statement] = &[
     say("dataset", "The ZFS dataset behind it.")
         .args(&[one("dataset", Type::Text)])
         .props(&[prop("quota", Type::Size, "the most it may hold")]),
+    say(
+        "clients",
+        "Who may mount it: addresses, networks or names. Left out, the nodes that mount it.",
+    )
+    .args(&[some("client", Type::Text)]),
+    say(
+        "address",
+        "The name or address that clients mount it from; left out, that of its node.",
+    )
+    .args(&[one("address", Type::Text)]),
 ];
 
 const DATASTORE: &[Statement] = &[
@@ -236,8 +246,10 @@ const DATASTORE: &[Statement] = &[
             needs("path", Type::Path, "the directory"),
             prop("from-phase", Type::Refers(Kind::Phase), "the phase that moves it here"),
         ])
-        .block(&[say("mount", "What must be mounted there.").props(&[
-            needs("share", Type::Refers(Kind::Share), "the share"),
+        .block(&[say("mount", "What must be mounted there: a share, or a disk by its UUID.").props(&[
+            prop("share", Type::Refers(Kind::Share), "the share"),
+            prop("uuid", Type::Name, "the UUID of a disk's filesystem"),
+            prop("filesystem", Type::Name, "the type of a disk's filesystem; left out, the system finds out"),
             prop("options", Type::Text, "mount options"),
             prop("on", Type::Refers(Kind::Node), "the node that mounts it, if a container binds it"),
             prop("bind", Type::Path, "the path on that node"),

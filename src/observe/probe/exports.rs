@@ -1,7 +1,7 @@
 //! What an NFS server exports, as its own table has it.
 
-use super::mounts::unescape;
 use crate::model::Export;
+use crate::model::mounts::unescape;
 use crate::model::observed::NfsFacts;
 use crate::observe::records::{Records, text};
 

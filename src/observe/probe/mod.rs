@@ -8,13 +8,16 @@ mod alive;
 mod clock;
 mod containers;
 mod datastores;
+mod disks;
 mod exports;
+mod files;
 mod host;
 mod login;
 mod lvm;
 mod mounts;
 mod paths;
 mod pve;
+mod routes;
 mod sources;
 mod state;
 mod tools;
@@ -104,6 +107,9 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
     if wanted.exports {
         text.push_str(exports::COMMAND);
     }
+    text.push_str(&files::command(&wanted.files));
+    text.push_str(&routes::command(&wanted.routes));
+    text.push_str(&disks::command(&wanted.disks));
     text.push_str(&containers::command(&wanted.containers));
     if wanted.storage {
         text.push_str(lvm::COMMAND);
@@ -155,6 +161,9 @@ pub(super) fn parse(
         sources: sources::parse(records, &wanted.sources),
         addresses: addresses::parse(records),
         nfs: exports::parse(records),
+        files: files::parse(records, &wanted.files),
+        routes: routes::parse(records, &wanted.routes),
+        disks: disks::parse(records, &wanted.disks),
         containers: containers::parse(records, &wanted.containers),
         lvm: lvm::parse(records),
         zfs: zfs::parse(records),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::mounts::Mounts;
 use crate::model::ByteSize;
+use crate::model::mounts::Mounts;
 use crate::model::observed::{Component, ComponentKind, Outcome, PathFacts, Space};
 use crate::observe::records::{Records, text};
 use crate::observe::wanted::Wanted;

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::mounts::Mounts;
 use super::paths;
 use crate::model::ByteSize;
+use crate::model::mounts::Mounts;
 use crate::model::pve::{
     Disk, DumpJob, DumpSettings, DumpedGuests, FolderFacts, Guest, PveFacts, Storage,
 };

@@ -1,7 +1,7 @@
 //! Our own folder on the node.
 
-use super::mounts::Mounts;
 use super::paths;
+use crate::model::mounts::Mounts;
 use crate::model::observed::{PathFacts, StateFacts};
 use crate::observe::records::Records;
 use crate::observe::wanted::Folder;

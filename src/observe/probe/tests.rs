@@ -136,6 +136,13 @@ impl Scene {
             ],
             addresses: true,
             exports: true,
+            files: vec![scene.path("source/file"), scene.path("absent")],
+            routes: vec![
+                "127.0.0.1".into(),
+                "localhost".into(),
+                "no-such.invalid".into(),
+            ],
+            disks: vec!["0000-no-such-disk".into()],
             containers: vec![105],
             storage: true,
         };
@@ -209,6 +216,15 @@ fn check(scene: &Scene, facts: &NodeFacts) {
         absent.components.last().map(|last| last.path.as_str()),
         scene.dir.path().to_str()
     );
+    // A file is read, one that is absent is none, and nothing that is not there is made up.
+    assert_eq!(
+        facts.files.keys().collect::<Vec<_>>(),
+        [&scene.path("source/file")]
+    );
+    if let Some(own) = facts.routes.get("127.0.0.1") {
+        assert!(own.is_loopback());
+    }
+    assert!(!facts.routes.contains_key("no-such.invalid") && facts.disks.is_empty());
     for facts in facts.paths.values() {
         assert!(facts.mount.is_some());
         let space = facts.space.expect("every path is on a filesystem");

@@ -7,7 +7,7 @@ use crate::observe::records::Records;
 use crate::transport::shell_assign;
 
 const FUNCTION: &str = r#"
-tool() { if command -v "$2" >/dev/null 2>&1; then out "tool.$1" y; fi; }
+tool() { if command -v "$2" >/dev/null 2>&1 || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ]; then out "tool.$1" y; fi; }
 "#;
 
 pub(super) fn command(names: &[String]) -> String {

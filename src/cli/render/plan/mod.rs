@@ -4,8 +4,8 @@ pub mod markdown;
 mod words;
 
 use crate::cli::render::plan::words::{
-    change_words, changes_by_node, changes_space, data_words, gate_words, has_phases, is_data,
-    kind, label, phase, rule, summary,
+    change_words, changes_by_node, changes_space, data_words, file_diff, gate_words, has_phases,
+    is_data, kind, label, phase, rule, summary,
 };
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
 use crate::plan::change::{Action, CapacityLine, CopyState, Finding, GateKind, Plan, Severity};
@@ -233,6 +233,35 @@ fn changes(page: &mut Page<'_>, plan: &Plan, style: &Style) {
             let word = style.paint(tone, &format!("{sign} {}", pad(word, 10)));
             let lead = format!("  {}  {word}  ", pad(node, width));
             page.hanging(&lead, width + 18, &change_words(action), None);
+            if style.detail {
+                file(page, action, style);
+            }
+        }
+    }
+}
+
+/// Shows what a change does to a file of the system, line by line.
+fn file(page: &mut Page<'_>, action: &Action, style: &Style) {
+    const INDENT: &str = "      ";
+    let Some((path, diff)) = file_diff(action) else {
+        return;
+    };
+    page.line(&format!(
+        "{INDENT}{}",
+        style.paint(Tone::Quiet, &escape(path))
+    ));
+    for line in diff.lines() {
+        let tone = match line.as_bytes().first() {
+            Some(b'+') => Tone::Good,
+            Some(b'-') => Tone::Bad,
+            _ => Tone::Quiet,
+        };
+        let line = escape(line);
+        // A line of a file is shown as it is, and broken only where there is no room.
+        if INDENT.len() + text::columns(&line) <= style.columns() {
+            page.line(&format!("{INDENT}{}", style.paint(tone, &line)));
+        } else {
+            page.hanging(INDENT, INDENT.len() + 2, &line, Some(tone));
         }
     }
 }

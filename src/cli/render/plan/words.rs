@@ -83,6 +83,9 @@ pub(super) fn kind(action: &Action) -> (&'static str, &'static str) {
         Step::MakeFolder { .. } => "folder",
         Step::SetOwner { .. } => "owner",
         Step::SetMode { .. } => "mode",
+        Step::SetQuota { .. } => "quota",
+        Step::Export { .. } => "export",
+        Step::Mount { .. } => "mount",
         Step::MakeRepository { .. } => "repository",
         Step::WriteManaged { .. } if action.address.kind() == "phase" => "phase",
         Step::WriteManaged { .. } => "marker",
@@ -127,6 +130,10 @@ pub(super) fn change(action: &Action) -> String {
             };
             format!("{path} {before} → {uid}:{gid}{many}")
         }
+        (Step::SetQuota { dataset, quota }, Some(before)) => {
+            format!("{dataset} {before} → {quota}")
+        }
+        (Step::Export { .. }, Some(before)) => format!("{}, was {before}", action.after_words),
         (Step::SetMode { path, mode }, Some(before)) => format!("{path} {before} → {mode:o}"),
         (Step::MakeRepository { datastore } | Step::WriteManaged { datastore, .. }, _)
             if action.address.kind() == "datastore" =>
@@ -139,6 +146,26 @@ pub(super) fn change(action: &Action) -> String {
         _ => action.after_words.clone(),
     };
     escape(&what)
+}
+
+/// Returns the path of a file of the system that an action changes, and its unified diff.
+pub(super) fn file_diff(action: &Action) -> Option<(&str, String)> {
+    let (Step::Export { file, content, was }
+    | Step::Mount {
+        file, content, was, ..
+    }) = &action.step
+    else {
+        return None;
+    };
+    let before = was.as_deref().unwrap_or_default();
+    if before == content {
+        return None;
+    }
+    let diff = similar::TextDiff::from_lines(before, content)
+        .unified_diff()
+        .context_radius(2)
+        .to_string();
+    Some((file, diff))
 }
 
 /// Returns the reason for an action, or why it has to wait.
