@@ -97,7 +97,7 @@ codes! {
     DrillWithoutCopy "BK033" "a drill proves a copy that is never made"
         "No backup, sync or cloud job brings the source to that datastore, so there will never be anything to restore. Back it up there, or drill from where it goes.";
     ToItself "BK034" "something refers to itself"
-        "A copy in the datastore it comes from is no copy, and a node can't be reached through, run on or share with itself.";
+        "A copy in the datastore it comes from is no copy, and a node can't be reached through, run on, share with or mount from itself.";
     BadPlace "BK035" "the places of a datastore do not say where it is"
         "A datastore is at one place at a time. The first place has no `from-phase`; each further one names the phase that moves it there, and no two name the same.";
     NeverBackedUp "BK036" "a source is in no backup job"

@@ -21,6 +21,7 @@ pub mod snapshot;
 pub mod system_files;
 pub mod time;
 pub mod topology;
+pub mod truenas;
 pub mod zfs;
 
 pub use address::Address;

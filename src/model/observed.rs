@@ -18,6 +18,7 @@ use super::pve::PveFacts;
 use super::size::ByteSize;
 use super::snapshot::SnapshotHead;
 use super::time::Timestamp;
+use super::truenas::TrueNasShare;
 use super::zfs::ZfsFacts;
 
 /// Everything that was seen in one look.
@@ -163,6 +164,9 @@ pub struct NfsFacts {
     pub exports: Vec<Export>,
     /// Whether it looks a user's groups up itself instead of believing the client.
     pub manages_groups: Option<bool>,
+    /// What a TrueNAS makes its exports from; left out where it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truenas: Option<Vec<TrueNasShare>>,
 }
 
 /// What was seen of a container, on its host.

@@ -55,6 +55,7 @@ pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
         }
         let folder = if world.topology.share_of(name).is_some() {
             // Its owner and mode are the share's, and changed where that is exported.
+            site.gone_from_share(draft);
             site.serve_as_owner()
         } else {
             site.folder(draft)

@@ -7,6 +7,7 @@ use crate::model::export::{Export, SquashOf, Squashing};
 use crate::model::idmap::OVERFLOW_ID;
 use crate::model::system_files::{exports_word, heading};
 use crate::model::topology::{Reach, Squash};
+use crate::model::truenas::TrueNasShare;
 use crate::plan::change::{Finding, Step};
 use crate::plan::datastore::{Refusal, refusal};
 use crate::plan::draft::{Draft, Goal, Proposal};
@@ -299,6 +300,25 @@ impl Server<'_> {
         Err(refusal(message, finding))
     }
 
+    /// Says what a TrueNAS has for the path.
+    fn on_truenas(&self) -> Vec<String> {
+        let shares = self.facts.nfs.as_ref().and_then(|nfs| nfs.truenas.as_ref());
+        let Some(shares) = shares else {
+            return Vec::new();
+        };
+        let export = &self.share.export;
+        let of_path: Vec<String> = shares
+            .iter()
+            .filter(|share| share.path == *export)
+            .map(|share| format!("its share of {export} is {}", truenas_words(share)))
+            .collect();
+        if of_path.is_empty() {
+            vec![format!("it has no NFS share of {export}")]
+        } else {
+            of_path
+        }
+    }
+
     /// Says what to set on a TrueNAS, which writes its exports itself.
     fn truenas(&self, clients: &[String]) -> Refusal {
         let on = &self.share.on;
@@ -312,11 +332,14 @@ impl Server<'_> {
         };
         let message =
             format!("{on} is a TrueNAS, whose shares this version reads and does not change");
-        let finding = self.error("BK142", message).fix(format!(
-            "in its web interface, Shares, NFS: {} for {}, with {map}",
-            self.share.export,
-            words::list(clients)
-        ));
+        let finding = self
+            .error("BK142", message)
+            .because(self.on_truenas())
+            .fix(format!(
+                "in its web interface, Shares, NFS: {} for {}, with {map}",
+                self.share.export,
+                words::list(clients)
+            ));
         refusal(format!("{on} does not export it as declared"), finding)
     }
 }
@@ -327,6 +350,30 @@ fn is_as_wanted(export: &Export, squashing: Squashing) -> bool {
         && (squashing.of == SquashOf::Nobody
             || (export.squashing.uid, export.squashing.gid) == (squashing.uid, squashing.gid));
     same && !export.read_only && (security || export.security.is_empty())
+}
+
+/// Says how a share of a TrueNAS is set.
+fn truenas_words(share: &TrueNasShare) -> String {
+    let mut words = Vec::new();
+    if !share.enabled {
+        words.push("switched off".to_owned());
+    }
+    if share.locked {
+        words.push("not exported while its dataset is locked".to_owned());
+    }
+    if share.read_only {
+        words.push("read-only".to_owned());
+    }
+    words.push(match share.clients.as_slice() {
+        [] => "for everybody".to_owned(),
+        clients => format!("for {}", words::list(clients)),
+    });
+    words.push(match (&share.maproot, &share.mapall) {
+        (_, Some(all)) => format!("with mapall user {all}"),
+        (Some(root), None) => format!("with maproot user {root}"),
+        (None, None) => "with no maproot and no mapall".to_owned(),
+    });
+    words.join(", ")
 }
 
 /// Says to whom a file exports, and how.

@@ -37,6 +37,14 @@ impl Site<'_> {
         Ok(())
     }
 
+    /// Reports a datastore that was on its share and is gone.
+    pub(super) fn gone_from_share(&self, draft: &mut Draft) {
+        let seen = self.world.ground(self.name).and_then(|ground| ground.seen);
+        if let (Some(entry), Some(seen)) = (self.lost(), seen) {
+            draft.find(self.gone(seen, entry, None));
+        }
+    }
+
     /// Says why something is made: for the first time, or because it was lost.
     pub(super) fn why_made(&self, first_time: &str) -> String {
         match self.lost() {

@@ -231,10 +231,13 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns what is known of a datastore where its bytes lie.
+    /// Returns what is known of a datastore where its bytes lie, or else where it is served.
     fn store<'o>(&self, after: &'o Observed, datastore: &Name) -> Option<&'o DatastoreFacts> {
-        let (node, _) = self.topology.ground(datastore)?;
-        after.reached(node.as_str())?.datastores.get(datastore)
+        let (ground, _) = self.topology.ground(datastore)?;
+        let place = self.topology.datastores.get(datastore)?.first_place()?;
+        let facts = after.reached(ground.as_str());
+        let facts = facts.or_else(|| after.reached(place.node.as_str()));
+        facts?.datastores.get(datastore)
     }
 
     /// Shows at a mount point what is mounted there.
@@ -267,7 +270,8 @@ impl Scene<'_> {
         let Some(seen) = node.paths.get_mut(path) else {
             return;
         };
-        if seen.outcome == Outcome::Missing {
+        let is_whole = |last: &Component| last.path == path;
+        if !seen.components.last().is_some_and(is_whole) {
             seen.components.push(Component {
                 path: path.to_owned(),
                 kind: ComponentKind::Directory,

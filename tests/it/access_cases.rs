@@ -138,6 +138,7 @@ impl Scene {
                 nfs: Some(NfsFacts {
                     exports: exports.map(export).collect(),
                     manages_groups: Some(true),
+                    ..NfsFacts::default()
                 }),
                 paths: [("/mnt/tank/pbs".to_owned(), path)].into(),
                 ..NodeFacts::default()

@@ -92,13 +92,23 @@ fn what_stays(topology: &Topology, node: &Name) -> Vec<String> {
             place.path
         ))
     });
+    let shares = topology
+        .shares
+        .iter()
+        .filter(|(_, share)| share.on == *node);
+    let exported =
+        shares.map(|(name, share)| format!("  share {name} stays exported: {}", share.export));
+    let mounts = topology.mounts().filter_map(|(name, place, mount)| {
+        let (on, path) = place.mount_point(mount);
+        (on == node).then(|| format!("  what {name} lies on stays mounted at {path}"))
+    });
     let read = topology
         .sources
         .iter()
         .filter(|(_, source)| source.on == *node);
     let used = read.map(|(name, _)| Address::new("source", name).to_string());
     let used: Vec<String> = used.collect();
-    let mut lines: Vec<String> = served.collect();
+    let mut lines: Vec<String> = served.chain(exported).chain(mounts).collect();
     if !lines.is_empty() || !used.is_empty() {
         lines.push(format!(
             "  the topology still uses {node}: the next apply puts it back, unless that is changed first"

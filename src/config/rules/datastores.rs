@@ -5,10 +5,20 @@ use std::collections::BTreeMap;
 use super::Judge;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Mistake;
+use crate::config::document::Node as Statement;
 use crate::config::schema::Kind;
 use crate::model::Name;
 use crate::model::retention::Keep;
-use crate::model::topology::{DatastoreKind, Place};
+use crate::model::topology::{DatastoreKind, Place, Topology};
+
+/// Returns where a datastore is: at its place, and in what is mounted there.
+fn homes_of(topology: &Topology, place: &Place) -> Vec<(String, String)> {
+    let share = place.mount.as_ref().and_then(|mount| mount.share());
+    let share = share.and_then(|share| topology.shares.get(share));
+    let exported = share.map(|share| (share.on.to_string(), share.export.clone()));
+    let own = (place.node.to_string(), place.path.clone());
+    std::iter::once(own).chain(exported).collect()
+}
 
 impl Judge<'_> {
     pub(super) fn datastores(&mut self) {
@@ -23,7 +33,7 @@ impl Judge<'_> {
             let own_homes: Vec<(String, String)> = match &datastore.kind {
                 DatastoreKind::Directory { places } => places
                     .iter()
-                    .map(|place| (place.node.to_string(), place.path.clone()))
+                    .flat_map(|place| homes_of(topology, place))
                     .collect(),
                 DatastoreKind::S3(s3) => {
                     let prefix = s3.prefix.as_deref().unwrap_or_default();
@@ -38,10 +48,39 @@ impl Judge<'_> {
             }
             if let DatastoreKind::Directory { places } = &datastore.kind {
                 self.places_in_order(name, places, &after);
+                self.mounts_of_others(name, places);
             }
             if datastore.keep.as_ref().is_none_or(Keep::is_empty) && !datastore.pbs {
                 self.keeps_everything(name);
             }
+        }
+    }
+
+    /// Reports a share that is to be mounted on the very node that exports it.
+    fn mounts_of_others(&mut self, name: &str, places: &[Place]) {
+        for (at, place) in places.iter().enumerate() {
+            let Some(mount) = &place.mount else { continue };
+            let (on, _) = place.mount_point(mount);
+            let share = mount
+                .share()
+                .and_then(|share| self.topology.shares.get(share));
+            let Some(share) = share.filter(|share| share.on == *on) else {
+                continue;
+            };
+            let statement = self.node(Kind::Datastore, name);
+            let statement = statement.and_then(|node| node.all("place").nth(at));
+            let span = statement
+                .and_then(|place| place.child("mount"))
+                .map_or_else(|| self.head(Kind::Datastore, name), Statement::head);
+            let message = format!("{on} would mount what it exports itself");
+            self.mistakes.push(
+                Mistake::new(Code::ToItself, span, message)
+                    .label(format!("{} is on {on} already", share.export))
+                    .help(format!(
+                        "place the datastore there, without a mount: `place \"{on}\" path=\"{}\"`",
+                        share.export
+                    )),
+            );
         }
     }
 

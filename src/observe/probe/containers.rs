@@ -12,7 +12,7 @@ use crate::observe::records::Records;
 const FUNCTION: &str = r#"
 container() {
     show "ct.$1.config" "/etc/pve/lxc/$1.conf" 65536
-    p=$(lxc-info -n "$1" -pH 2>/dev/null)
+    p=$($within lxc-info -n "$1" -pH 2>/dev/null)
     case $p in ''|*[!0-9]*) return ;; esac
     show_proc "ct.$1.uids" "/proc/$p/uid_map"
     show_proc "ct.$1.gids" "/proc/$p/gid_map"

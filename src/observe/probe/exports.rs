@@ -1,17 +1,23 @@
 //! What an NFS server exports, as its own table has it.
 
 use crate::model::Export;
+use serde_json::Value;
+
 use crate::model::mounts::unescape;
 use crate::model::observed::NfsFacts;
+use crate::model::truenas::TrueNasShare;
 use crate::observe::records::{Records, text};
 
 /// The table is read where it usually is: `exportfs` says the same, and may wait for names.
 pub(super) const COMMAND: &str = r#"
 x=$(head -c 1048576 /var/lib/nfs/etab 2>/dev/null)
-[ -n "$x" ] || x=$(exportfs -v 2>/dev/null | head -c 1048576)
-if [ -n "$x" ] || [ -e /proc/fs/nfsd/threads ]; then
+[ -n "$x" ] || x=$($within exportfs -v 2>/dev/null | head -c 1048576)
+m=
+if command -v midclt >/dev/null 2>&1; then m=$($within midclt call sharing.nfs.query 2>/dev/null | head -c 1048576); fi
+if [ -n "$x" ] || [ -n "$m" ] || [ -e /proc/fs/nfsd/threads ]; then
     out nfs.exports "$x"
-    out nfs.groups "$(nfsconf --get mountd manage-gids 2>/dev/null)"
+    [ -n "$m" ] && out nfs.truenas "$m"
+    out nfs.groups "$($within nfsconf --get mountd manage-gids 2>/dev/null)"
 fi
 "#;
 
@@ -28,7 +34,40 @@ pub(super) fn parse(records: &Records<'_>) -> Option<NfsFacts> {
             "0" | "n" | "no" | "f" | "false" | "off" => Some(false),
             _ => None,
         },
+        truenas: records.get("nfs.truenas").and_then(truenas),
     })
+}
+
+/// Reads the answer of `sharing.nfs.query`; what is odd in it is left out.
+fn truenas(json: &[u8]) -> Option<Vec<TrueNasShare>> {
+    let rows: Vec<Value> = serde_json::from_slice(json).ok()?;
+    let share = |row: &Value| {
+        let word = |name: &str| {
+            let word = row.get(name)?.as_str()?;
+            (!word.is_empty()).then(|| text(word.as_bytes()))
+        };
+        let is = |name: &str| row.get(name).and_then(Value::as_bool);
+        let words = |name: &str| {
+            let words = row
+                .get(name)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            words
+                .filter_map(Value::as_str)
+                .map(|word| text(word.as_bytes()))
+        };
+        Some(TrueNasShare {
+            path: word("path")?,
+            enabled: is("enabled")?,
+            locked: is("locked").unwrap_or(false),
+            read_only: is("ro").unwrap_or(false),
+            clients: words("hosts").chain(words("networks")).collect(),
+            maproot: word("maproot_user"),
+            mapall: word("mapall_user"),
+        })
+    };
+    Some(rows.iter().take(EXPORTS_MAX).filter_map(share).collect())
 }
 
 /// Reads lines of a path and `clients(options)`; a long path has a line of its own.
@@ -109,9 +148,32 @@ mod tests {
         assert_eq!((empty.exports.len(), empty.manages_groups), (0, Some(true)));
     }
 
+    #[test]
+    fn the_shares_of_a_truenas_are_read() {
+        // Synthetic, after the schema of sharing.nfs.query in TrueNAS SCALE 24.
+        let answer = br#"[
+            {"id": 1, "path": "/mnt/tank/pbs", "comment": "", "networks": ["10.0.0.0/24"], "hosts": ["10.0.0.15"],
+             "ro": false, "maproot_user": "root", "maproot_group": "wheel", "mapall_user": null, "mapall_group": null,
+             "security": [], "enabled": true, "locked": false},
+            {"id": 2, "path": "/mnt/tank/off", "networks": [], "hosts": [], "ro": true, "maproot_user": null,
+             "mapall_user": "backup", "enabled": false, "locked": true},
+            {"id": 3}, 7
+        ]"#;
+        let shares = truenas(answer).expect("it is a list");
+        assert_eq!(shares.len(), 2);
+        assert_eq!(shares[0].clients, ["10.0.0.15", "10.0.0.0/24"]);
+        assert_eq!(
+            (shares[0].maproot.as_deref(), &shares[0].mapall),
+            (Some("root"), &None)
+        );
+        assert!(!shares[1].enabled && shares[1].locked && shares[1].read_only);
+        assert_eq!(truenas(b"[EFAULT] not allowed"), None);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = truenas(&bytes);
             let _ = exports(&bytes);
             let _ = exports(&[b"/a ".as_slice(), &bytes].concat());
         }
