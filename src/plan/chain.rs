@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use crate::model::export::Export;
 use crate::model::idmap::IdMap;
-use crate::model::observed::{ContainerFacts, NodeFacts, Outcome};
+use crate::model::observed::{Component, ContainerFacts, NodeFacts, Outcome};
 use crate::model::topology::{Container, Datastore, Place, Share};
 use crate::model::{Address, Name, Observed, Topology};
 use crate::plan::access::{self, Identity};
@@ -132,6 +132,7 @@ impl Site<'_> {
                 Role::Writing => "the datastore's owner writes".to_owned(),
             },
         });
+        self.on_the_way(&who, facts)?;
         let Some(mount) = &self.place.mount else {
             return self.on_the_node(who, facts, hops);
         };
@@ -159,6 +160,25 @@ impl Site<'_> {
         }
     }
 
+    /// Checks that somebody may pass the folders above a mount: the client itself judges those.
+    fn on_the_way(&self, who: &Identity, facts: &NodeFacts) -> Result<(), Verdict> {
+        let path = &self.place.path;
+        let Some(seen) = facts.paths.get(path).filter(|_| self.place.mount.is_some()) else {
+            return Ok(());
+        };
+        let above = match (seen.outcome, seen.components.split_last()) {
+            (Outcome::Ok, Some((_, above))) => above,
+            _ => &seen.components,
+        };
+        let way = Ground {
+            node: &self.place.node,
+            facts,
+            path,
+            by_handle: false,
+        };
+        way.open(above, who)
+    }
+
     /// Judges a folder of the node's own.
     fn on_the_node(&self, who: Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Way<()> {
         let who = match &self.topology.nodes[&self.place.node].container {
@@ -176,6 +196,7 @@ impl Site<'_> {
             node: &self.place.node,
             facts,
             path: &self.place.path,
+            by_handle: false,
         };
         at.judge(&who, hops)
     }
@@ -325,6 +346,7 @@ impl Site<'_> {
             node: &share.on,
             facts,
             path: &share.export,
+            by_handle: true,
         };
         at.judge(&there, hops).map_err(|verdict| match verdict {
             Verdict::Denied(denial) if denial.code != WITHOUT_RIGHT => Verdict::Denied(denial),
@@ -386,6 +408,8 @@ struct Ground<'a> {
     node: &'a Name,
     facts: &'a NodeFacts,
     path: &'a str,
+    /// Whether writers come by its file handle, as over NFS, and walk no folder above it there.
+    by_handle: bool,
 }
 
 impl Ground<'_> {
@@ -416,13 +440,8 @@ impl Ground<'_> {
         let Some((last, above)) = seen.components.split_last() else {
             return unknown("shows no components");
         };
-        if let Some(closed) = access::first_closed(above, who) {
-            return Err(self.denied(
-                &access::words(closed),
-                "no right to pass",
-                &closed.path,
-                "chmod o+x",
-            ));
+        if !self.by_handle {
+            self.open(above, who)?;
         }
         let there = access::words(last);
         if !who.may(last, access::WRITE) {
@@ -435,6 +454,19 @@ impl Ground<'_> {
             why: "may write".to_owned(),
         });
         Ok(())
+    }
+
+    /// Checks that somebody may pass some folders.
+    fn open(&self, above: &[Component], who: &Identity) -> Result<(), Verdict> {
+        match access::first_closed(above, who) {
+            None => Ok(()),
+            Some(closed) => Err(self.denied(
+                &access::words(closed),
+                "no right to pass",
+                &closed.path,
+                "chmod o+x",
+            )),
+        }
     }
 
     fn denied(&self, at: &str, why: &str, path: &str, command: &str) -> Verdict {

@@ -56,7 +56,10 @@ struct Scene {
     exports: Vec<&'static str>,
     map: IdMap,
     folder: (u32, u32, u32),
+    /// The mode of the folder above the exported one, on the server.
     above: u32,
+    /// The mode of the folder above the mount, where the writer is.
+    way: u32,
     read_only: bool,
 }
 
@@ -67,6 +70,7 @@ impl Default for Scene {
             map: IdMap::identity(),
             folder: (34, 34, 0o750),
             above: 0o755,
+            way: 0o755,
             read_only: false,
         }
     }
@@ -111,7 +115,26 @@ impl Scene {
                 ..NodeFacts::default()
             }),
         );
-        see("pbs", root(NodeFacts::default()));
+        let mounted = PathFacts {
+            outcome: Outcome::Ok,
+            components: vec![
+                folder("/", (0, 0, 0o755)),
+                folder("/mnt", (0, 0, 0o755)),
+                folder("/mnt/datastore", (0, 0, self.way)),
+                // What a client shows of a share's owner may be old.
+                folder("/mnt/datastore/primary", (0, 0, 0o700)),
+            ],
+            mount: None,
+            space: None,
+            empty: None,
+        };
+        see(
+            "pbs",
+            root(NodeFacts {
+                paths: [("/mnt/datastore/primary".to_owned(), mounted)].into(),
+                ..NodeFacts::default()
+            }),
+        );
         let exports = self.exports.iter();
         let export = |text: &&str| Export::read("/mnt/tank/pbs", text).expect("an export");
         let path = PathFacts {
@@ -190,13 +213,23 @@ fn each_cause_is_foretold_for_both_writers() {
         ),
         ("open to all", owned(0, 0o777), "ok", "ok"),
         (
-            "an ancestor is closed",
+            // An NFS server gives out a handle of the exported folder; nobody walks above it.
+            "a folder above the export is closed",
             Scene {
                 above: 0o700,
                 ..right.clone()
             },
             "BK123",
-            "BK120",
+            "ok",
+        ),
+        (
+            "a folder above the mount is closed",
+            Scene {
+                way: 0o700,
+                ..right.clone()
+            },
+            "BK123",
+            "BK106",
         ),
         (
             "unprivileged",
