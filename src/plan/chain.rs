@@ -268,30 +268,12 @@ impl Site<'_> {
     }
 
     fn seen(&self, container: &Container) -> Option<&ContainerFacts> {
-        let host = self.observed.reached(container.on.as_str())?;
-        host.containers.get(&container.id)
+        container_facts(self.observed, container)
     }
 
-    /// Returns a container's map and how it is known.
-    ///
-    /// What runs counts more than what is declared.
     fn map(&self, container: &Container) -> Way<(IdMap, String)> {
-        if let Some(facts) = self.seen(container) {
-            let how = if facts.running {
-                "as it runs"
-            } else {
-                "as its file says"
-            };
-            return Ok((facts.map.clone(), format!("id map of the container, {how}")));
-        }
-        let lines = container.idmap.iter().map(String::as_str);
-        let map = match (container.privileged, container.idmap.is_empty()) {
-            (true, _) => IdMap::identity(),
-            (false, true) => IdMap::unprivileged(),
-            (false, false) => IdMap::from_lxc(lines)
-                .ok_or_else(|| Verdict::Unknown("its idmap can't be read".to_owned()))?,
-        };
-        Ok((map, "id map of the container, as declared".to_owned()))
+        let map = map_of(self.observed, container);
+        map.ok_or_else(|| Verdict::Unknown("its idmap can't be read".to_owned()))
     }
 
     fn client(&self, node: &Name) -> Client {
@@ -365,6 +347,60 @@ impl Site<'_> {
             other => other,
         })
     }
+}
+
+fn container_facts<'a>(
+    observed: &'a Observed,
+    container: &Container,
+) -> Option<&'a ContainerFacts> {
+    let host = observed.reached(container.on.as_str())?;
+    host.containers.get(&container.id)
+}
+
+/// Returns a container's map and how it is known; none if what is declared makes no sense.
+///
+/// What runs counts more than what is declared.
+fn map_of(observed: &Observed, container: &Container) -> Option<(IdMap, String)> {
+    if let Some(facts) = container_facts(observed, container) {
+        let how = if facts.running {
+            "as it runs"
+        } else {
+            "as its file says"
+        };
+        return Some((facts.map.clone(), format!("id map of the container, {how}")));
+    }
+    let lines = container.idmap.iter().map(String::as_str);
+    let map = match (container.privileged, container.idmap.is_empty()) {
+        (true, _) => IdMap::identity(),
+        (false, true) => IdMap::unprivileged(),
+        (false, false) => IdMap::from_lxc(lines)?,
+    };
+    Some((map, "id map of the container, as declared".to_owned()))
+}
+
+/// Tells whether a node's root is above whoever owns a folder: a container's is only where its
+/// map has a number for user and group, see capabilities(7).
+pub(super) fn is_below_root(world: World<'_>, node: &Name, folder: &Component) -> bool {
+    let container = world.topology.nodes.get(node);
+    let container = container.and_then(|node| node.container.as_ref());
+    let map = container.and_then(|container| map_of(world.observed, container));
+    let Some((map, _)) = map.filter(|(map, _)| !map.is_identity()) else {
+        return true;
+    };
+    let inside = map.from_inside();
+    inside.holds_uid(folder.uid) && inside.holds_gid(folder.gid)
+}
+
+/// Returns the host of a container whose numbers are others there, with those of somebody inside.
+pub(super) fn outside<'a>(
+    world: World<'a>,
+    node: &Name,
+    who: &Identity,
+) -> Option<(&'a Name, u32, u32)> {
+    let container = world.topology.nodes.get(node)?.container.as_ref()?;
+    let (map, _) = map_of(world.observed, container)?;
+    let there = who.outside(&map).filter(|_| !map.is_identity())?;
+    Some((&container.on, there.uid, there.gid))
 }
 
 /// Whoever mounts a share.

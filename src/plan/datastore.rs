@@ -4,6 +4,7 @@ use crate::model::observed::{Component, DatastoreFacts, NodeFacts, Outcome, Path
 use crate::model::topology::{Datastore, Place};
 use crate::model::{Address, Name};
 use crate::plan::access::{self, Identity};
+use crate::plan::chain;
 use crate::plan::change::{Finding, Gate, GateKind, Step};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
 use crate::plan::mount;
@@ -100,6 +101,27 @@ impl Site<'_> {
 
     fn privileged(&self) -> bool {
         self.facts.login.privileged || self.login.uid == 0
+    }
+
+    /// Tells whether we are root where a folder is, and above whoever owns it.
+    fn is_above(&self, folder: &Component) -> bool {
+        self.privileged() && chain::is_below_root(self.world, &self.place.node, folder)
+    }
+
+    /// Returns why owner and mode of a folder can't be changed, if so.
+    fn cant_give(&self, folder: &Component) -> Option<String> {
+        let node = &self.place.node;
+        if !self.privileged() {
+            return Some(format!(
+                "changing owner or mode needs root on {node}, and the login is {}",
+                self.login.name
+            ));
+        }
+        (!self.is_above(folder)).then(|| {
+            format!(
+                "it belongs to nobody who has a number in {node}: even its root gets \"Operation not permitted (os error 1)\""
+            )
+        })
     }
 
     pub(super) fn on(&self) -> String {
@@ -314,7 +336,7 @@ impl Site<'_> {
 
     fn make_folder(&self, draft: &mut Draft, ancestors: &[Component]) -> Result<(), Refusal> {
         if let Some(parent) = ancestors.last()
-            && !self.privileged()
+            && !self.is_above(parent)
             && !self.login.may(parent, access::WRITE)
         {
             let message = format!(
@@ -434,21 +456,22 @@ impl Site<'_> {
             reason: format!("{} writes here and must own it", self.owner.words()),
             gives: vec![Goal::Owner(self.name.clone())],
             gate,
-            deferred: (!self.privileged()).then(|| {
-                format!(
-                    "changing owners needs root on {}, and the login is {}",
-                    self.place.node, self.login.name
-                )
-            }),
+            deferred: self.cant_give(last),
             ..self.proposal(step, format!("{what} owned by {to}"))
         }
     }
 
     fn chown(&self, recursive: bool) -> String {
+        let node = &self.place.node;
+        let whole = if recursive { "-R " } else { "" };
+        if let Some((host, uid, gid)) = chain::outside(self.world, node, &self.owner) {
+            return format!(
+                "on {host}, which {node} runs on, as root: chown {whole}{uid}:{gid} what is {} inside",
+                shell_word(&self.place.path)
+            );
+        }
         format!(
-            "on {}, as root: chown {}{}:{} {}",
-            self.place.node,
-            if recursive { "-R " } else { "" },
+            "on {node}, as root: chown {whole}{}:{} {}",
             self.owner.uid,
             self.owner.gid,
             shell_word(&self.place.path)
@@ -512,12 +535,7 @@ impl Site<'_> {
             shell_word(&self.place.path)
         );
         let ours = last.uid == self.login.uid;
-        let deferred = (!ours && !self.privileged()).then(|| {
-            format!(
-                "changing the mode needs root on {}, and the login is {}",
-                self.place.node, self.login.name
-            )
-        });
+        let deferred = if ours { None } else { self.cant_give(last) };
         let shut = mode & 0o700 != 0o700 && self.owner.uid != 0;
         let finding = if shut {
             let message =
