@@ -56,6 +56,8 @@ pub enum Command {
     Key(Key),
     /// Print the host key a node offers, as a line to paste
     HostKey(HostKey),
+    /// Print what gives a node's logins the least rights, with a key that may only look
+    Bootstrap(Bootstrap),
     /// Plan from saved states and compare with the plans that are expected
     Test(Test),
     /// Say what would be left if a machine or a failure domain were lost
@@ -93,6 +95,13 @@ pub enum Command {
     /// Work on this machine for a controller (started by bkpctl)
     #[command(hide = true)]
     Agent,
+    /// Answer a question on standard input (keys that may only look are bound to it)
+    #[command(hide = true)]
+    Look {
+        /// Started by sudo
+        #[arg(long)]
+        root: bool,
+    },
 }
 
 /// Which topology.
@@ -362,6 +371,32 @@ pub struct HostKey {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub nodes: Nodes,
+}
+
+/// `bootstrap`
+#[derive(Debug, Args)]
+pub struct Bootstrap {
+    /// The node's name
+    pub node: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// The public key that may look and do nothing else
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The login that looks, if it is not the topology's
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Where the program that looks goes on the node
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/usr/local/lib/bkpctl/bkpctl"
+    )]
+    pub at: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `test`

@@ -64,6 +64,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
         Command::Simulate(args) => commands::simulate::run(context, args),
         Command::Test(args) => commands::test::run(context, args),
         Command::Leave(args) => commands::leave::run(context, args),
+        Command::Bootstrap(args) => commands::bootstrap::run(context, args),
         Command::HostKey(args) => commands::host_key::run(context, args),
         Command::Explain(args) => commands::explain::run(context, args),
         Command::Schema { name } => commands::schema::run(context, name.as_deref()),
@@ -72,6 +73,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
         Command::Man { folder } => commands::completions::man(context, folder),
         Command::Help { topic } => commands::help::run(context, topic.as_deref()),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Look { root } => commands::look::run(*root),
         Command::Agent => commands::serve::agent(),
     }
 }

@@ -180,6 +180,9 @@ pub struct Login {
     pub groups: Vec<u32>,
     /// Whether root rights are at hand: uid 0, or `sudo -n` works and the topology asks for it.
     pub privileged: bool,
+    /// Whether the key that let us in may only look.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_looks: bool,
 }
 
 /// A user of a node.

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::topology::{Agent, Content, DatastoreKind, Owner, Place, Reach, Work};
 use crate::model::{Name, Topology};
 
 /// Is what a topology needs to know of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// Our folder there; none where nothing is placed.
     pub folder: Option<Folder>,
@@ -33,7 +36,8 @@ pub struct Wanted {
 }
 
 /// Is where our files go on a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Folder {
     /// The folder of the node's own choice; otherwise the usual one.
     pub base: Option<String>,
@@ -44,7 +48,8 @@ pub struct Folder {
 }
 
 /// Is a datastore to look into.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WantedDatastore {
     /// Its name.
     pub name: Name,
@@ -55,7 +60,8 @@ pub struct WantedDatastore {
 }
 
 /// Is a source to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WantedSource {
     /// Its name.
     pub name: Name,

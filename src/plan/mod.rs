@@ -47,3 +47,4 @@ pub use change::Plan;
 pub use lint::lint;
 pub use make::plan;
 pub use simulate::simulate;
+pub(crate) use words::shell_word;

@@ -8,6 +8,7 @@ mod docs;
 mod fixture;
 mod observe;
 mod one_machine;
+mod only_looks;
 mod plan_cases;
 mod plan_laws;
 mod reader;

@@ -402,6 +402,7 @@ fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> 
             gid: uid,
             groups: vec![uid],
             privileged: root || dice.one_in(2),
+            only_looks: false,
         },
         state: StateFacts {
             folder: "/var/lib/bkpctl".to_owned(),

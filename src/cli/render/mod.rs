@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod apply;
+mod bootstrap;
 pub mod diagnostic;
 pub mod difference;
 pub mod disaster;
@@ -11,6 +12,7 @@ pub mod sheet;
 pub mod status;
 pub mod text;
 
+pub use bootstrap::render_bootstrap;
 pub use diagnostic::{Validation, diagnostics};
 pub use difference::render_difference;
 pub use disaster::render_disaster;
