@@ -62,6 +62,8 @@ pub enum Command {
     Test(Test),
     /// Say what would be left if a machine or a failure domain were lost
     Simulate(Simulate),
+    /// Write topology, facts and plan without names, for a report of what went wrong
+    Collect(Collect),
     /// Take everything of bkpctl's off a node; datastores stay
     Leave(Leave),
     /// Explain the code of a finding or a mistake, or who may write to a datastore
@@ -414,6 +416,20 @@ pub struct Test {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `collect`
+#[derive(Debug, Args)]
+pub struct Collect {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Use what was seen before, and reach no node
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
 }
 
 /// `leave`

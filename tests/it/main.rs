@@ -2,6 +2,7 @@
 
 mod access_cases;
 mod architecture;
+mod collect;
 mod diff;
 mod disaster;
 mod docs;

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod bootstrap;
+pub mod collect;
 pub mod completions;
 pub mod diff;
 pub mod explain;

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod apply;
 mod bootstrap;
+mod collected;
 pub mod diagnostic;
 pub mod difference;
 pub mod disaster;
@@ -13,6 +14,7 @@ pub mod status;
 pub mod text;
 
 pub use bootstrap::render_bootstrap;
+pub use collected::render_collected;
 pub use diagnostic::{Validation, diagnostics};
 pub use difference::render_difference;
 pub use disaster::render_disaster;
