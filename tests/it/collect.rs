@@ -8,7 +8,8 @@ use bkpctl::model::Facts;
 use bkpctl::plan::{Plan, plan};
 use serde_json::Value;
 
-use crate::plan_cases::cases;
+use crate::access_cases::states;
+use crate::plan_cases::{cases, now};
 use crate::support::sandbox::Sandbox;
 
 /// What of a plan names nobody.
@@ -65,25 +66,26 @@ fn essence(plan: &Plan) -> Vec<String> {
 #[test]
 fn what_is_found_without_names_is_what_is_found_with_them() {
     let mut wrong = Vec::new();
-    for case in cases() {
+    let cases = cases().into_iter();
+    let shares = states().into_iter().enumerate();
+    let all = cases
+        .map(|case| (case.name, case.topology, case.observed))
+        .chain(shares.map(|(n, (topology, observed))| (format!("share {n}"), topology, observed)));
+    for (name, topology, observed) in all {
         let facts = Facts {
             format: 1,
-            topology: case.topology.id.clone(),
-            at: case.now,
-            observed: case.observed.clone(),
+            topology: topology.id.clone(),
+            at: now(),
+            observed,
         };
-        let redacted = redact(&case.topology, &facts, [3; 32])
-            .unwrap_or_else(|why| panic!("{}: {why}", case.name));
-        let before = essence(&plan(&case.topology, &case.observed, case.now));
-        let after = essence(&plan(
-            &redacted.topology,
-            &redacted.facts.observed,
-            case.now,
-        ));
+        let redacted =
+            redact(&topology, &facts, [3; 32]).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let before = essence(&plan(&topology, &facts.observed, now()));
+        let after = essence(&plan(&redacted.topology, &redacted.facts.observed, now()));
         if before != after {
             let lost: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
             let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
-            wrong.push(format!("{}: lost {lost:#?}, new {new:#?}", case.name));
+            wrong.push(format!("{name}: lost {lost:#?}, new {new:#?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -214,6 +214,15 @@ fn it_sees_what_the_other_key_sees_and_plans_the_same() {
         .run(&["leave", "nas", "look.kdl", "--auto-approve"]);
     assert_ne!(said.code, 0);
     said.says("may only look");
+    let to = machine.sandbox.join("back").display().to_string();
+    let restore = [
+        "restore", "look.kdl", "--source", "data", "--from", "primary", "--to", &to,
+    ];
+    for words in [&restore[..], &["snapshots", "look.kdl"]] {
+        let said = machine.sandbox.run(words);
+        assert_ne!(said.code, 0, "{words:?}");
+        said.says("may only look");
+    }
     assert!(machine.sandbox.join("state-nas/one/nas").exists());
 }
 
