@@ -56,10 +56,14 @@ pub enum Command {
     Key(Key),
     /// Print the host key a node offers, as a line to paste
     HostKey(HostKey),
+    /// Print what gives a node's logins the least rights, with a key that may only look
+    Bootstrap(Bootstrap),
     /// Plan from saved states and compare with the plans that are expected
     Test(Test),
     /// Say what would be left if a machine or a failure domain were lost
     Simulate(Simulate),
+    /// Write topology, facts and plan without names, for a report of what went wrong
+    Collect(Collect),
     /// Take everything of bkpctl's off a node; datastores stay
     Leave(Leave),
     /// Explain the code of a finding or a mistake, or who may write to a datastore
@@ -93,6 +97,13 @@ pub enum Command {
     /// Work on this machine for a controller (started by bkpctl)
     #[command(hide = true)]
     Agent,
+    /// Answer a question on standard input (keys that may only look are bound to it)
+    #[command(hide = true)]
+    Look {
+        /// Started by sudo
+        #[arg(long)]
+        root: bool,
+    },
 }
 
 /// Which topology.
@@ -364,6 +375,32 @@ pub struct HostKey {
     pub nodes: Nodes,
 }
 
+/// `bootstrap`
+#[derive(Debug, Args)]
+pub struct Bootstrap {
+    /// The node's name
+    pub node: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// The public key that may look and do nothing else
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The login that looks, if it is not the topology's
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Where the program that looks goes on the node
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/usr/local/lib/bkpctl/bkpctl"
+    )]
+    pub at: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `test`
 #[derive(Debug, Args)]
 pub struct Test {
@@ -379,6 +416,20 @@ pub struct Test {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `collect`
+#[derive(Debug, Args)]
+pub struct Collect {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Use what was seen before, and reach no node
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
 }
 
 /// `leave`

@@ -1,7 +1,7 @@
 //! The command line, and the only place that prints.
 //!
 //! [`args`] is what clap reads, [`commands`] has one file a command, [`render`] turns
-//! values into text, [`progress`] shows running work, [`exit`] has the exit codes.
+//! values into text, [`redact`] takes names out of them, [`progress`] shows running work, [`exit`] has the exit codes.
 
 pub mod args;
 pub mod commands;
@@ -11,6 +11,7 @@ pub mod documents;
 pub mod exit;
 pub mod load;
 pub mod progress;
+pub mod redact;
 pub mod render;
 pub mod signal;
 pub mod topology_files;
@@ -63,7 +64,9 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
         }) => commands::key::recover(context, code_file, key_file),
         Command::Simulate(args) => commands::simulate::run(context, args),
         Command::Test(args) => commands::test::run(context, args),
+        Command::Collect(args) => commands::collect::run(context, args),
         Command::Leave(args) => commands::leave::run(context, args),
+        Command::Bootstrap(args) => commands::bootstrap::run(context, args),
         Command::HostKey(args) => commands::host_key::run(context, args),
         Command::Explain(args) => commands::explain::run(context, args),
         Command::Schema { name } => commands::schema::run(context, name.as_deref()),
@@ -72,6 +75,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
         Command::Man { folder } => commands::completions::man(context, folder),
         Command::Help { topic } => commands::help::run(context, topic.as_deref()),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Look { root } => commands::look::run(*root),
         Command::Agent => commands::serve::agent(),
     }
 }

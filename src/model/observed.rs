@@ -134,7 +134,11 @@ pub struct NodeFacts {
     /// Its NFS server, if it was asked for one and has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nfs: Option<NfsFacts>,
-    /// The text of files of the system that were asked for and are there, by path.
+    /// Where `/etc/fstab` mounts something, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fstab: Vec<String>,
+    /// The text of files of the system that were asked for and are there, by path; empty where
+    /// bkpctl does not keep them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
     /// Its own address on the way to servers that were asked for, by the server as it was named.
@@ -193,6 +197,9 @@ pub struct Login {
     pub groups: Vec<u32>,
     /// Whether root rights are at hand: uid 0, or `sudo -n` works and the topology asks for it.
     pub privileged: bool,
+    /// Whether the key that let us in may only look.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_looks: bool,
 }
 
 /// A user of a node.

@@ -10,6 +10,9 @@ use super::{Address, Name};
 /// The table of what is mounted at every start.
 pub const FSTAB: &str = "/etc/fstab";
 
+/// How the first line of a file ends that bkpctl keeps.
+const KEPT: &str = ": kept by bkpctl";
+
 /// The folder of files that each export something.
 pub const EXPORTS_FOLDER: &str = "/etc/exports.d";
 
@@ -52,7 +55,29 @@ pub fn unit_name(path: &str) -> String {
 
 /// Returns the first line of a file that bkpctl keeps, which says whose it is.
 pub fn heading(address: &Address, topology: &TopologyId) -> String {
-    format!("# {address} of topology {}: kept by bkpctl", topology.0)
+    format!("# {address} of topology {}{KEPT}", topology.0)
+}
+
+/// Tells whether a path is one that bkpctl gives to files of the system that it keeps.
+pub fn may_be_kept(path: &str) -> bool {
+    let in_folder = |folder: &str, beginning: &str, ending: &str| {
+        let name = path
+            .strip_prefix(folder)
+            .and_then(|rest| rest.strip_prefix('/'));
+        name.is_some_and(|name| {
+            !name.contains('/') && name.starts_with(beginning) && name.ends_with(ending)
+        })
+    };
+    in_folder(EXPORTS_FOLDER, "bkpctl-", ".exports") || in_folder(UNITS_FOLDER, "", ".mount")
+}
+
+/// Returns what may be told of such a file: its text if it is kept, and that it is there.
+///
+/// What a person wrote may hold a password.
+pub fn told(text: &str) -> &str {
+    let heading = text.lines().next().unwrap_or_default();
+    let is_kept = heading.starts_with("# ") && heading.ends_with(KEPT);
+    if is_kept { text } else { "" }
 }
 
 /// Tells whether a file was made for a thing of a topology.
@@ -129,16 +154,14 @@ pub fn device_unit(uuid: &str) -> String {
     format!("{}.device", name.trim_end_matches(".mount"))
 }
 
-/// Tells whether a table like fstab(5) mounts something at a path.
-pub fn in_fstab(table: &str, path: &str) -> bool {
+/// Returns where a table like fstab(5) mounts something.
+pub fn fstab_targets(table: &str) -> impl Iterator<Item = String> {
     let lines = table.lines().map(str::trim_start);
-    lines
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_ascii_whitespace().nth(1))
-        .any(|target| {
-            let target = target.replace(r"\040", " ");
-            target.trim_end_matches('/') == path.trim_end_matches('/')
-        })
+    let lines = lines.filter(|line| !line.starts_with('#'));
+    let targets = lines.filter_map(|line| line.split_ascii_whitespace().nth(1));
+    targets
+        .filter(|target| target.starts_with('/'))
+        .map(super::mounts::unescape)
 }
 
 #[cfg(test)]
@@ -199,13 +222,30 @@ mod tests {
     #[test]
     fn the_table_of_mounts_is_read_by_its_targets() {
         let table = "# /dev/sdb1 /mnt/old ext4\nUUID=1 / ext4 defaults 0 1\nnas:/x\t/mnt/my\\040disk nfs rw 0 0\n";
-        for (path, expected) in [
-            ("/", true),
-            ("/mnt/my disk", true),
-            ("/mnt/old", false),
-            ("/mnt", false),
+        let targets: Vec<String> = fstab_targets(table).collect();
+        assert_eq!(targets, ["/", "/mnt/my disk"]);
+    }
+
+    #[test]
+    fn what_a_person_wrote_is_not_told() {
+        let kept = "# share.pbs of topology LAB1: kept by bkpctl\n/srv *(rw)\n";
+        assert_eq!(told(kept), kept);
+        for text in [
+            "",
+            "[Mount]\nOptions=password=x\n",
+            "# by hand\n: kept by bkpctl\n",
         ] {
-            assert_eq!(in_fstab(table, path), expected, "{path}");
+            assert_eq!(told(text), "");
+        }
+        for (path, expected) in [
+            ("/etc/exports.d/bkpctl-a-b.exports", true),
+            ("/etc/systemd/system/mnt-a.mount", true),
+            ("/etc/exports.d/other.exports", false),
+            ("/etc/systemd/system/../../shadow.mount", false),
+            ("/etc/systemd/system/a.service", false),
+            ("/etc/shadow", false),
+        ] {
+            assert_eq!(may_be_kept(path), expected, "{path}");
         }
     }
 }

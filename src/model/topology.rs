@@ -276,7 +276,6 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
     /// What is mounted.
-    #[serde(flatten)]
     pub what: Mounted,
     /// The mount options.
     pub options: Option<String>,

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::probe::{self, Limits};
+use super::question;
 use super::wanted::{Wanted, wanted};
 use crate::model::observed::{NodeState, Observed, Unreachable, UnreachableKind};
 use crate::model::topology::Node;
@@ -97,7 +98,7 @@ fn look(
         path: options.path_within,
         estimate: options.estimate_within,
     };
-    let script = probe::script(wanted, limits);
+    let script = probe::script(wanted, limits).question(question::ask(wanted, limits));
     let output = match transport.run(&script) {
         // Without root rights there is still much to see, and the facts say they are missing.
         Err(TransportError::Denied { .. }) => transport.run(&script.privileged(false))?,
@@ -105,7 +106,10 @@ fn look(
     };
     let after = now();
     let via = transport.describe();
-    match probe::parse(&output.stdout, wanted, via.clone(), after) {
+    let facts = question::facts(&output.stdout, wanted, &via, after).unwrap_or_else(|| {
+        probe::parse(&output.stdout, wanted, via.clone(), after).map_err(|error| error.to_string())
+    });
+    match facts {
         Ok(facts) => Ok(NodeState::Reached(Box::new(facts))),
         Err(error) => Ok(NodeState::Unreachable(Unreachable {
             kind: UnreachableKind::Answer,
@@ -127,6 +131,7 @@ fn kind(error: &TransportError) -> UnreachableKind {
         TransportError::Cut { .. }
         | TransportError::TooMuchOutput { .. }
         | TransportError::Denied { .. }
+        | TransportError::Refused { .. }
         | TransportError::NoSuchProgram { .. } => UnreachableKind::Answer,
         TransportError::Unsupported { .. } => UnreachableKind::Unsupported,
         _ => UnreachableKind::Connect,

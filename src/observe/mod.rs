@@ -9,14 +9,18 @@
 //! - A probe writes nothing on a node, not even a temporary file.
 //! - A mount that hangs holds up neither the other facts nor the other nodes: every
 //!   path is touched in a child that is left behind at its deadline.
+//! - A key that may only look gets facts and starts nothing but a probe that the node itself
+//!   makes; see `question`.
 //! - No text of a node is trusted: answers are length-prefixed, bounded, and a wrong
 //!   one makes the node unreachable rather than half-known.
 //! - The clock is an argument.
 
 mod look;
 mod probe;
+mod question;
 mod records;
 mod wanted;
 
 pub use look::{Connect, ObserveOptions, observe};
+pub use question::{NoAnswer, answer};
 pub use wanted::{Folder, Wanted, WantedDatastore, WantedSource, wanted};

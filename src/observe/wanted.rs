@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::system_files::{FSTAB, exports_file, unit_file};
+use serde::{Deserialize, Serialize};
+
+use crate::model::system_files::{exports_file, unit_file};
 use crate::model::topology::{
     Agent, Content, DatastoreKind, Mount, Mounted, Owner, Place, Reach, Share, Squash, Work,
 };
 use crate::model::{Name, Topology};
 
 /// Is what a topology needs to know of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// Our folder there; none where nothing is placed.
     pub folder: Option<Folder>,
@@ -25,7 +28,7 @@ pub struct Wanted {
     pub datastores: Vec<WantedDatastore>,
     /// Sources there.
     pub sources: Vec<WantedSource>,
-    /// Whether its addresses matter, because it mounts something.
+    /// Whether its addresses and what it always mounts matter, because it mounts something.
     pub addresses: bool,
     /// Whether it is to export something.
     pub exports: bool,
@@ -42,7 +45,8 @@ pub struct Wanted {
 }
 
 /// Is where our files go on a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Folder {
     /// The folder of the node's own choice; otherwise the usual one.
     pub base: Option<String>,
@@ -53,7 +57,8 @@ pub struct Folder {
 }
 
 /// Is a datastore to look into.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WantedDatastore {
     /// Its name.
     pub name: Name,
@@ -64,7 +69,8 @@ pub struct WantedDatastore {
 }
 
 /// Is a source to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WantedSource {
     /// Its name.
     pub name: Name,
@@ -173,8 +179,7 @@ fn mounts<'a>(
 fn files(topology: &Topology, node: &Name) -> Vec<String> {
     let exports = exported(topology, node).map(|(share, _)| exports_file(&topology.name, share));
     let units = mounts(topology, node).map(|(_, _, point)| unit_file(point));
-    let table = mounts(topology, node).next().map(|_| FSTAB.to_owned());
-    let files: BTreeSet<String> = exports.chain(units).chain(table).collect();
+    let files: BTreeSet<String> = exports.chain(units).collect();
     files.into_iter().collect()
 }
 

@@ -50,3 +50,5 @@ pub use change::Plan;
 pub use lint::lint;
 pub use make::plan;
 pub use simulate::simulate;
+pub(crate) use source::program;
+pub(crate) use words::shell_word;

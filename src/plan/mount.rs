@@ -4,13 +4,11 @@
 //! restart. What a person mounted otherwise is never taken away.
 
 use crate::model::observed::{MountFacts, NodeFacts, PathFacts};
-use crate::model::system_files::{
-    FSTAB, MountUnit, device_unit, heading, in_fstab, is_kept, unit_file,
-};
+use crate::model::system_files::{FSTAB, MountUnit, device_unit, heading, is_kept, unit_file};
 use crate::model::topology::{Agent, Container, Disk, Mount, Mounted, Place, Share};
 use crate::model::{Address, Name};
 use crate::plan::change::{Finding, Gate, GateKind, Step};
-use crate::plan::datastore::{Refusal, refusal};
+use crate::plan::datastore::{Refusal, refusal, same_path};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
 use crate::plan::registry;
 use crate::plan::words::shell_word;
@@ -144,8 +142,8 @@ impl Point<'_> {
     }
 
     fn in_fstab(&self) -> bool {
-        let table = self.facts.files.get(FSTAB);
-        table.is_some_and(|table| in_fstab(table, self.path))
+        let mut targets = self.facts.fstab.iter();
+        targets.any(|target| same_path(target, self.path))
     }
 
     fn mounted(&self, draft: &mut Draft) -> Result<(), Refusal> {

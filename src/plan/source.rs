@@ -152,7 +152,7 @@ fn check_paths(
 }
 
 /// Says of a source's program what its node's registry keeps; nothing for other sources.
-pub(super) fn program(source: &Source) -> Option<String> {
+pub(crate) fn program(source: &Source) -> Option<String> {
     let Content::Command { argv, run_as, .. } = &source.content else {
         return None;
     };

@@ -20,7 +20,7 @@ pub(super) fn list<T: ToString>(items: &[T]) -> String {
 }
 
 /// Returns a path as one word of a shell command that a person may paste.
-pub(super) fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let plain = !text.is_empty()
         && text
             .bytes()

@@ -161,6 +161,12 @@ impl Fleet {
         })
     }
 
+    /// Tells whether a node was reached with a key that may only look.
+    pub fn only_looks(&self, node: &str) -> bool {
+        let facts = self.observed.reached(node);
+        facts.is_some_and(|facts| facts.login.only_looks)
+    }
+
     /// Returns a declared datastore.
     pub fn datastore(&self, name: &str) -> Result<&Datastore, Fault> {
         self.topology
@@ -176,6 +182,11 @@ impl Fleet {
 
     /// Makes a new transport to a node.
     pub fn transport(&self, name: &str) -> Result<Arc<dyn Transport>, Fault> {
+        if self.only_looks(name) {
+            return Err(Fault::refused(format!(
+                "the key that {name} let us in with may only look; use another one to change something there"
+            )));
+        }
         let node = self.topology.nodes.get(name);
         let node = node.ok_or_else(|| Fault::refused(format!("no node is called {name}")))?;
         transport(&self.topology, name, node, &self.connect)

@@ -103,6 +103,16 @@ pub enum TransportError {
         /// What `sudo` said, already escaped.
         detail: String,
     },
+    /// Our key is bound to a program on the machine, and that program did not do it.
+    #[error("{doing} on {host}: refused: {detail}")]
+    Refused {
+        /// The machine.
+        host: String,
+        /// What was being done.
+        doing: String,
+        /// What that program said, already escaped.
+        detail: String,
+    },
     /// The program does not exist on the machine.
     #[error("start {program} on {host}: no such program there; install it, or check the path")]
     NoSuchProgram {
@@ -164,6 +174,7 @@ impl TransportError {
             Self::Cut { .. } => "cut",
             Self::TooMuchOutput { .. } => "too-much-output",
             Self::Denied { .. } => "denied",
+            Self::Refused { .. } => "refused",
             Self::NoSuchProgram { .. } => "no-such-program",
             Self::Unsupported { .. } => "unsupported",
             Self::BadInput { .. } => "bad-input",
@@ -190,6 +201,14 @@ impl TransportError {
 
     pub(crate) fn cut(host: &str, doing: &str, detail: impl Into<String>) -> Self {
         Self::Cut {
+            host: host.to_owned(),
+            doing: doing.to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn refused(host: &str, doing: &str, detail: impl Into<String>) -> Self {
+        Self::Refused {
             host: host.to_owned(),
             doing: doing.to_owned(),
             detail: detail.into(),

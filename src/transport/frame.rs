@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use super::error::{printable_tail, sudo_refusal};
+use super::question;
 use crate::transport::{Script, TransportError};
 
 /// Room for what a login shell prints around the script's own output.
@@ -32,14 +33,24 @@ pub(crate) fn nonce(host: &str) -> Result<String, TransportError> {
 /// The text runs in a subshell, so its `exit` ends only itself, and with an empty
 /// stdin, so it cannot eat the lines that follow it on the shell's own stdin.
 pub(crate) fn wrap(script: &Script, nonce: &str) -> String {
+    let asks = |text: &String| question::line(text, nonce, script.privileged);
     format!(
-        "LC_ALL=C; export LC_ALL\n\
+        "{question}LC_ALL=C; export LC_ALL\n\
          PATH=\"${{PATH:-/usr/bin:/bin}}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/usr/bin:/bin\"; export PATH\n\
          printf '\\036%s:begin\\n' {nonce}\n\
          (\n{text}\n) </dev/null\n\
          printf '\\036%s:%d\\n' {nonce} $?\n",
+        question = script.question.as_ref().map(asks).unwrap_or_default(),
         text = script.text,
     )
+}
+
+/// Puts an output between the two lines, where no shell does.
+pub(crate) fn frame(nonce: &str, output: &[u8], status: u8) -> Vec<u8> {
+    let mark = char::from(MARK);
+    let begin = format!("{mark}{nonce}:begin\n");
+    let end = format!("{mark}{nonce}:{status}\n");
+    [begin.as_bytes(), output, end.as_bytes()].concat()
 }
 
 /// Gathers what arrives until the trailer has been seen.
@@ -128,6 +139,9 @@ pub(crate) fn missing_trailer(
     stdout: &[u8],
     stderr: &[u8],
 ) -> TransportError {
+    if let Some(detail) = question::refused(stderr) {
+        return TransportError::refused(host, &script.purpose, detail);
+    }
     if let Some(detail) = sudo_refusal(stderr).filter(|_| sudo) {
         let host = host.to_owned();
         return TransportError::Denied { host, detail };
@@ -200,6 +214,12 @@ mod tests {
         let mut gathered = Gathered::new("cafe", 10);
         assert!(gathered.push(&[b'x'; 10]));
         assert!(!gathered.push(&vec![b'x'; NOISE_MAX + 1]));
+    }
+
+    #[test]
+    fn what_is_framed_is_gathered() {
+        let framed = frame("cafe", b"line\n", 0);
+        assert_eq!(gather(&[b"motd\n", &framed]), Ok((b"line\n".to_vec(), 0)));
     }
 
     proptest! {

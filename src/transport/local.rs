@@ -1,5 +1,6 @@
 //! This machine.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use super::launcher::SCRIPT_COMMAND;
@@ -12,6 +13,8 @@ const HOST: &str = "local";
 #[derive(Debug, Clone, Default)]
 pub struct Local {
     sudo: bool,
+    /// All that programs find in their environment, if it is not our own.
+    environment: Option<Vec<(String, OsString)>>,
 }
 
 impl Local {
@@ -22,17 +25,33 @@ impl Local {
 
     /// Creates the transport; what asks for root runs through `sudo -n`, unless this is root.
     pub fn with_sudo() -> Self {
-        Self { sudo: true }
+        Self {
+            sudo: true,
+            ..Self::default()
+        }
+    }
+
+    /// Creates the transport; programs find this in their environment and nothing else.
+    pub fn with_environment(environment: Vec<(String, OsString)>) -> Self {
+        Self {
+            environment: Some(environment),
+            ..Self::default()
+        }
     }
 
     fn command(&self, program: &str, privileged: bool) -> Command {
-        if self.needs_sudo(privileged) {
+        let mut command = if self.needs_sudo(privileged) {
             let mut command = Command::new("sudo");
             command.args(["-n", "--", program]);
             command
         } else {
             Command::new(program)
+        };
+        if let Some(environment) = &self.environment {
+            let variables = environment.iter().map(|(name, value)| (name, value));
+            command.env_clear().envs(variables);
         }
+        command
     }
 
     fn needs_sudo(&self, privileged: bool) -> bool {

@@ -20,6 +20,7 @@ mod frame;
 mod launcher;
 mod local;
 mod process;
+mod question;
 mod recorded;
 mod script;
 mod ssh;
@@ -30,9 +31,10 @@ pub use error::TransportError;
 pub use fake::Fake;
 pub use faulty::{Fault, Faulty};
 pub use local::Local;
+pub use question::{NoQuestion, Question, refusal};
 pub use recorded::{Recorded, Recorder};
 pub use script::{Launch, Output, Script, shell_assign};
-pub use ssh::{Ask, OfferedKey, Ssh, SshTarget, host_key};
+pub use ssh::{Ask, Destination, OfferedKey, Ssh, SshTarget, destination, host_key};
 
 /// Reaches one machine.
 ///

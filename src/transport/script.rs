@@ -13,6 +13,9 @@ pub struct Script {
     pub text: String,
     /// What the script is for, as a verb phrase for messages.
     pub purpose: String,
+    /// The same question as data, for a machine where our key is bound to a program that
+    /// answers questions and runs no script.
+    pub question: Option<String>,
     /// Whether it should run as root where the login is not root.
     pub privileged: bool,
     /// How long it may take, from the moment the machine was reached.
@@ -27,6 +30,7 @@ impl Script {
         Self {
             text: text.into(),
             purpose: "run a script".to_owned(),
+            question: None,
             privileged: false,
             deadline: Duration::from_mins(1),
             output_max: 1 << 20,
@@ -37,6 +41,13 @@ impl Script {
     #[must_use]
     pub fn purpose(mut self, purpose: impl Into<String>) -> Self {
         self.purpose = purpose.into();
+        self
+    }
+
+    /// Says what the script is to find out, as data.
+    #[must_use]
+    pub fn question(mut self, question: impl Into<String>) -> Self {
+        self.question = Some(question.into());
         self
     }
 

@@ -76,6 +76,37 @@ impl Default for Scene {
     }
 }
 
+/// Returns states of a share with its server and clients, good and bad ones.
+pub(crate) fn states() -> Vec<(Topology, Observed)> {
+    let of = |scene: Scene| (topology(), scene.observed());
+    let with = |exports: &[&'static str]| Scene {
+        exports: exports.to_vec(),
+        ..Scene::default()
+    };
+    let mut all: Vec<_> = [
+        &["10.0.0.0/24(rw,root_squash,no_subtree_check)"][..],
+        &["10.0.1.0/24(rw,root_squash,no_subtree_check)"],
+        &["10.0.0.12(rw,no_root_squash)", "10.0.0.0/8(ro,all_squash)"],
+        &[
+            "*.example.org(rw)",
+            "*(ro,all_squash,anonuid=34,anongid=34)",
+        ],
+        &[],
+    ]
+    .map(|exports| of(with(exports)))
+    .into();
+    all.push(of(Scene {
+        map: IdMap::unprivileged(),
+        ..Scene::default()
+    }));
+    all.push(of(Scene {
+        folder: (0, 0, 0o755),
+        above: 0o700,
+        ..Scene::default()
+    }));
+    all
+}
+
 fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }

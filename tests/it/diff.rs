@@ -404,7 +404,7 @@ fn shares_guests_mounts_and_buckets_are_looked_at_as_well() {
     let bucket = |lock: Value| json!({"kind": {"s3": {"endpoint": "https://s3.example.net", "bucket": "lab", "object_lock": lock}}});
     let mounted = |options: &str| {
         json!({"kind": {"directory": {"places": [
-            {"node": "nas", "path": "/p", "mount": {"share": "pool", "options": options}},
+            {"node": "nas", "path": "/p", "mount": {"what": {"share": "pool"}, "options": options}},
         ]}}})
     };
     let before = json!({

@@ -2,12 +2,14 @@
 
 mod access_cases;
 mod architecture;
+mod collect;
 mod diff;
 mod disaster;
 mod docs;
 mod fixture;
 mod observe;
 mod one_machine;
+mod only_looks;
 mod plan_cases;
 mod plan_laws;
 mod reader;

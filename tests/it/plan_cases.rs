@@ -43,7 +43,7 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
 }
 
 pub(crate) struct Case {
-    name: String,
+    pub(crate) name: String,
     folder: PathBuf,
     pub(crate) topology: Topology,
     pub(crate) observed: Observed,

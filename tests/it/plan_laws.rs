@@ -11,7 +11,7 @@ use bkpctl::model::observed::{
     NodeState, Outcome, PathFacts, SourceFacts, Space, StateFacts, Unreachable, UnreachableKind,
 };
 use bkpctl::model::snapshot::SnapshotHead;
-use bkpctl::model::system_files::{FSTAB, exports_file, heading, unit_file};
+use bkpctl::model::system_files::{exports_file, heading, unit_file};
 use bkpctl::model::topology::{
     Agent, Content, Dataset, Datastore, DatastoreKind, Declared, Disk, Job, Key, Mount, Mounted,
     Node, Owner, Phase, Place, Policy, Reach, Share, Source, Squash, SshReach, TopologyId, Work,
@@ -481,6 +481,7 @@ fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> 
             gid: uid,
             groups: vec![uid],
             privileged: root || dice.one_in(2),
+            only_looks: false,
         },
         state: StateFacts {
             folder: "/var/lib/bkpctl".to_owned(),
@@ -617,8 +618,7 @@ fn mounts(dice: &mut Dice<'_>, topology: &Topology, on: &Name, facts: &mut NodeF
                 .insert(unit_file(&place.path), format!("{text}\n"));
         }
         if dice.one_in(4) {
-            let line = format!("/dev/x {} auto defaults 0 0\n", place.path);
-            facts.files.insert(FSTAB.to_owned(), line);
+            facts.fstab.push(place.path.clone());
         }
         let source = match &mount.what {
             Mounted::Share(share) => format!("10.9.9.9:{}", topology.shares[share].export),

@@ -11,6 +11,7 @@ use crate::cli::progress::{Display, labels};
 use crate::cli::render;
 use crate::cli::render::text::Style;
 use crate::cli::signal;
+use crate::model::Name;
 use crate::plan::Plan;
 use crate::run::message::FaultKind;
 
@@ -37,6 +38,7 @@ pub fn run(context: &Context, args: &Apply) -> Outcome {
         return Ok(verdict_of_nothing(&look.plan));
     }
     refuse_errors(&look.plan)?;
+    refuse_keys_that_only_look(&look)?;
     let missing = unmet_gates(&look.plan, &args.allow);
     for gate in &missing {
         if args.auto_approve || !asks() {
@@ -69,6 +71,23 @@ fn refuse_errors(plan: &Plan) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// A key that may only look would fail at each change, one by one.
+fn refuse_keys_that_only_look(look: &Look) -> Result<(), Failure> {
+    let nodes = look.fleet.topology.nodes.keys();
+    let only: Vec<&str> = nodes
+        .map(Name::as_str)
+        .filter(|node| look.fleet.only_looks(node))
+        .collect();
+    if only.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the key that {} let us in with may only look; nothing was changed",
+        only.join(", ")
+    ))
+    .help("apply with another key: one whose line in authorized_keys has no command=\"…\""))
 }
 
 fn same_plan(saved: &Plan, fresh: &Plan, file: &Path) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
 //! One file a command.
 
 pub mod apply;
+pub mod bootstrap;
+pub mod collect;
 pub mod completions;
 pub mod diff;
 pub mod explain;
@@ -8,6 +10,7 @@ pub mod help;
 pub mod host_key;
 pub mod key;
 pub mod leave;
+pub mod look;
 pub mod observe;
 pub mod plan;
 pub mod restore;

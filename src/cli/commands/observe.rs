@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::cli::args;
+use crate::cli::commands::collect::{self, Bundle};
 use crate::cli::context::Context;
 use crate::cli::documents::{self, unreadable};
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -46,6 +47,13 @@ pub fn facts(
     nodes: &args::Nodes,
     file: Option<&Path>,
 ) -> Result<(Topology, Facts), Failure> {
+    if let Some(bundle) = file.map(bundle).transpose()?.flatten() {
+        context.warn(&format!(
+            "this is the state of {} in a bundle without names; no node was reached",
+            bundle.facts.at
+        ));
+        return Ok((bundle.topology, bundle.facts));
+    }
     let topology = load(context, &nodes.place.topology)?;
     let facts = if let Some(file) = file {
         let facts = read(file, &topology.id)?;
@@ -67,10 +75,19 @@ pub fn facts(
     Ok((topology, facts))
 }
 
+/// Reads a bundle, which has the topology in it; none if the file holds facts alone.
+fn bundle(file: &Path) -> Result<Option<Bundle>, Failure> {
+    collect::read(file, &json(file)?).transpose()
+}
+
+fn json(file: &Path) -> Result<serde_json::Value, Failure> {
+    serde_json::from_slice(&documents::read(file)?)
+        .map_err(|error| unreadable(file, format!("it is no JSON: {error}")))
+}
+
 /// Reads facts of a topology's nodes.
 pub fn read(file: &Path, topology: &TopologyId) -> Result<Facts, Failure> {
-    let value: serde_json::Value = serde_json::from_slice(&documents::read(file)?)
-        .map_err(|error| unreadable(file, format!("it is no JSON: {error}")))?;
+    let value = json(file)?;
     let format = value.get("format").and_then(serde_json::Value::as_u64);
     if format != Some(u64::from(FACTS_FORMAT)) || value.get("observed").is_none() {
         let why = format!(

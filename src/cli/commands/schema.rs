@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use crate::cli::commands::{run, snapshots, status, test};
+use crate::cli::commands::{bootstrap, collect, run, snapshots, status, test};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
 /// The names of all schemas, with what each describes.
-pub const NAMES: [(&str, &str); 11] = [
+pub const NAMES: [(&str, &str); 13] = [
     (
         "topology",
         "the topology language: blocks, their arguments, properties and children",
@@ -22,6 +22,8 @@ pub const NAMES: [(&str, &str); 11] = [
     ("snapshots.v1", "bkpctl snapshots --json"),
     ("run.v1", "bkpctl run --json"),
     ("test.v1", "bkpctl test --json"),
+    ("bootstrap.v1", "bkpctl bootstrap --json"),
+    ("bundle.v1", "the files that bkpctl collect writes"),
 ];
 
 /// Prints a schema as JSON, or the list of their names.
@@ -64,6 +66,8 @@ pub fn text(name: &str) -> Option<String> {
         "status.v1" => Some(pretty(&schemars::schema_for!(status::Status))),
         "snapshots.v1" => Some(pretty(&schemars::schema_for!(snapshots::Snapshots))),
         "run.v1" => Some(pretty(&schemars::schema_for!(run::Report))),
+        "bootstrap.v1" => Some(pretty(&schemars::schema_for!(bootstrap::Bootstrap))),
+        "bundle.v1" => Some(pretty(&schemars::schema_for!(collect::Bundle))),
         "test.v1" => Some(pretty(&schemars::schema_for!(test::Report))),
         _ => None,
     }

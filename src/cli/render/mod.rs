@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod apply;
+mod bootstrap;
+mod collected;
 pub mod diagnostic;
 pub mod difference;
 pub mod disaster;
@@ -11,6 +13,8 @@ pub mod sheet;
 pub mod status;
 pub mod text;
 
+pub use bootstrap::render_bootstrap;
+pub use collected::render_collected;
 pub use diagnostic::{Validation, diagnostics};
 pub use difference::render_difference;
 pub use disaster::render_disaster;

@@ -163,7 +163,11 @@ fn one(records: &Records<'_>, number: usize) -> DatastoreFacts {
 fn read_marker(facts: &mut DatastoreFacts, bytes: &[u8]) {
     match serde_json::from_slice(bytes) {
         Ok(marker) => facts.marker = Some(marker),
-        Err(error) => facts.marker_problem = Some(format!("not a marker: {error}")),
+        // The error's own words may repeat what the file holds, and it may be anybody's.
+        Err(error) => {
+            let place = format!("line {} column {}", error.line(), error.column());
+            facts.marker_problem = Some(format!("not a marker: not understood at {place}"));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::model::system_files::told;
 use crate::observe::records::Records;
 use crate::transport::shell_assign;
 
@@ -22,7 +23,8 @@ pub(super) fn command(paths: &[String]) -> String {
 pub(super) fn parse(records: &Records<'_>, paths: &[String]) -> BTreeMap<String, String> {
     let text = |(index, path): (usize, &String)| {
         let bytes = records.get(&format!("file.{index}"))?;
-        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        let text = String::from_utf8_lossy(bytes);
+        let mut text = told(&text).to_owned();
         // The shell takes the last line break away, and every text file has one.
         if !text.is_empty() {
             text.push('\n');
@@ -38,12 +40,13 @@ mod tests {
 
     #[test]
     fn a_file_that_is_there_is_told_from_one_that_is_not() {
-        let answer = "file.1 3\na\nb\nfile.2 0\n\n";
+        let kept = "# x: kept by bkpctl\na";
+        let answer = format!("file.1 {}\n{kept}\nfile.2 3\na\nb\n", kept.len());
         let records = Records::read(answer.as_bytes()).expect("well-formed");
         let paths = ["/a", "/b", "/c"].map(str::to_owned);
         let files = parse(&records, &paths);
         assert_eq!(files.get("/a"), None);
-        assert_eq!(files["/b"], "a\nb\n");
+        assert_eq!(files["/b"], format!("{kept}\n"));
         assert_eq!(files["/c"], "");
     }
 }

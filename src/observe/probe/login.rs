@@ -46,6 +46,7 @@ pub(super) fn parse(records: &Records<'_>) -> Login {
             .take(1000)
             .collect(),
         privileged: records.number("login.effective") == Some(0_u32),
+        only_looks: false,
     }
 }
 
@@ -80,7 +81,8 @@ mod tests {
                 uid: 1000,
                 gid: 1000,
                 groups: vec![1000, 27, 44],
-                privileged: true
+                privileged: true,
+                only_looks: false,
             }
         );
     }

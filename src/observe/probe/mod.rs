@@ -11,6 +11,7 @@ mod datastores;
 mod disks;
 mod exports;
 mod files;
+mod fstab;
 mod host;
 mod login;
 mod lvm;
@@ -103,6 +104,7 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
     text.push_str(&datastores::command(wanted, Limits::seconds(limits.path)));
     if wanted.addresses {
         text.push_str(addresses::COMMAND);
+        text.push_str(fstab::COMMAND);
     }
     if wanted.exports {
         text.push_str(exports::COMMAND);
@@ -161,6 +163,7 @@ pub(super) fn parse(
         sources: sources::parse(records, &wanted.sources),
         addresses: addresses::parse(records),
         nfs: exports::parse(records),
+        fstab: fstab::parse(records),
         files: files::parse(records, &wanted.files),
         routes: routes::parse(records, &wanted.routes),
         disks: disks::parse(records, &wanted.disks),

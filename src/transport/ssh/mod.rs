@@ -229,6 +229,27 @@ impl Transport for Ssh {
     }
 }
 
+/// Is where a target leads, as the SSH configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The login.
+    pub user: String,
+    /// The host name or address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Says where a target leads; reads the SSH configuration and reaches nothing.
+pub fn destination(target: &SshTarget) -> Result<Destination, TransportError> {
+    let config = config::resolve(target)?;
+    Ok(Destination {
+        user: config.user,
+        host: config.hostname,
+        port: config.port,
+    })
+}
+
 /// Is a host key as a server offers it, not yet trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferedKey {

@@ -18,6 +18,7 @@ use crate::transport::launcher::{
     COMMAND, SCRIPT_COMMAND, SUDO_PREFIX, Verdict, preamble, verdict,
 };
 use crate::transport::process::{self, Started, timespec};
+use crate::transport::question;
 use crate::transport::{
     Channel, ChannelReader, ChannelWriter, Exit, Launch, Output, Process, Script, TransportError,
 };
@@ -224,6 +225,9 @@ impl Opening<'_> {
                 host,
                 program: launch.program().to_owned(),
             };
+        }
+        if let Some(detail) = question::refused(&stderr) {
+            return TransportError::refused(&host, &self.doing, detail);
         }
         if let Some(detail) = sudo_refusal(&stderr).filter(|_| sudo) {
             return TransportError::Denied { host, detail };

@@ -16,6 +16,7 @@ use crate::transport::error::{printable_tail, sudo_refusal};
 use crate::transport::frame::{find, nonce};
 use crate::transport::launcher::{COMMAND, SUDO_PREFIX, Verdict, preamble, verdict};
 use crate::transport::process::{nonblocking, timespec, would_block};
+use crate::transport::question;
 use crate::transport::{
     Channel, ChannelReader, ChannelWriter, Exit, Killer, Launch, Process, TransportError,
 };
@@ -157,6 +158,9 @@ impl Pump {
                 host,
                 program: launch.program().to_owned(),
             };
+        }
+        if let Some(detail) = question::refused(stderr) {
+            return TransportError::refused(&host, &self.doing, detail);
         }
         if let Some(detail) = sudo_refusal(stderr).filter(|_| sudo) {
             return TransportError::Denied { host, detail };

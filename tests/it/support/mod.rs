@@ -1,6 +1,7 @@
 //! Helpers that several integration tests share.
 
 pub(crate) mod loop_mount;
+pub(crate) mod private_root;
 pub(crate) mod relay;
 pub(crate) mod sandbox;
 pub(crate) mod sshd;

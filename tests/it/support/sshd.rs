@@ -59,6 +59,15 @@ impl Sshd {
     ///
     /// `dir` is the home folder of logins too, so that no shell reads the user's own files.
     pub(crate) fn start(dir: &Path, options: &SshdOptions) -> Self {
+        Self::start_by(dir, options, |program| Command::new(program))
+    }
+
+    /// Starts a server by a command that `make` makes for its path.
+    pub(crate) fn start_by(
+        dir: &Path,
+        options: &SshdOptions,
+        make: impl FnOnce(&str) -> Command,
+    ) -> Self {
         fs::create_dir_all(dir).expect("the folder can be made");
         // The server insists on this folder when it runs as root.
         if rustix::process::geteuid().is_root() {
@@ -93,7 +102,7 @@ impl Sshd {
         let config = dir.join("sshd_config");
         fs::write(&config, lines).expect("written");
         let log = fs::File::create(dir.join("log")).expect("created");
-        let child = Command::new(SSHD)
+        let child = make(SSHD)
             .arg("-D")
             .arg("-e")
             .arg("-f")
