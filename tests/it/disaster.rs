@@ -109,7 +109,7 @@ fn a_lost_host_takes_its_containers_and_a_lost_server_what_is_mounted_from_it() 
         },
         "datastores": {
             "second": {"kind": {"directory": {"places": [
-                {"node": "attic", "path": "/data/second", "mount": {"share": "pool"}},
+                {"node": "attic", "path": "/data/second", "mount": {"what": {"share": "pool"}}},
             ]}}},
         },
     }));
