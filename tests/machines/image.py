@@ -89,7 +89,7 @@ def build(folder: Path) -> None:
             )
     except (subprocess.SubprocessError, OSError) as error:
         end = (folder / "debootstrap.log").read_text(errors="replace").splitlines()[-1:]
-        raise CannotBuild(f"debootstrap: {error}: {' '.join(end)}") from error
+        raise CannotBuild(f"debootstrap: {' '.join(end) or error}") from error
     image = Image(folder)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", image.identity], check=True)
     furnish(root, (folder / "identity.pub").read_text())
