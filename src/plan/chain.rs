@@ -526,10 +526,11 @@ fn words(who: &Identity) -> String {
 /// Says beforehand which datastores on shares their writers could not write to.
 ///
 /// What the plan mends is told apart from what stays: the same is judged again in the state that
-/// its shares bring about. That something new is not exported yet is no trouble of its own; then
-/// it is judged as if only that were done.
+/// its shares bring about. That something new is not there or not exported yet is no trouble of
+/// its own; then it is judged as if only that were done.
 pub(super) fn report(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
-    let exported = after_shares(world, draft, |step| matches!(step, Step::Export { .. }));
+    let is_new = |step: &Step| matches!(step, Step::Export { .. } | Step::MakeFolder { .. });
+    let exported = after_shares(world, draft, is_new);
     let after = after_shares(world, draft, |_| true);
     for name in datastores {
         let Some((share_name, share)) = world.topology.share_of(name) else {
@@ -540,7 +541,8 @@ pub(super) fn report(world: World<'_>, datastores: &[&Name], draft: &mut Draft) 
             chains.into_iter().find(|chain| chain.role == Role::Writing)
         };
         let is_new = registry::listed(world, name).is_none();
-        let now = writing(world.observed).filter(|now| !(is_new && now.lacks_export()));
+        let now = writing(world.observed);
+        let now = now.filter(|now| !(is_new && (now.lacks_export() || is_made(draft, share_name))));
         let now = now.or_else(|| writing(&exported));
         if let (Some(now), Some(then)) = (now, writing(&after)) {
             // Why it can't be exported was said, and keeps it from being mounted.
@@ -561,6 +563,14 @@ pub(super) fn report(world: World<'_>, datastores: &[&Name], draft: &mut Draft) 
             );
         }
     }
+}
+
+/// Tells whether the plan makes a share's folder.
+fn is_made(draft: &Draft, share: &Name) -> bool {
+    let made = draft.proposals.iter();
+    let made = made.filter(|proposal| matches!(proposal.step, Step::MakeFolder { .. }));
+    let address = Address::new("share", share);
+    made.into_iter().any(|proposal| proposal.address == address)
 }
 
 /// Reports a writer who may not write now, and blocks the datastore if that stays so.

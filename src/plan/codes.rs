@@ -145,7 +145,7 @@ pub const CODES: &[Code] = &[
     code(
         "BK121",
         "the share is not exported to the machine that mounts it",
-        "NFS 3 says \"access denied by server\", NFS 4 says \"No such file or directory\" of a path that is there: both mean that no export of this path names this client.",
+        "NFS 3 says \"access denied by server\". So does NFS 4 while nothing is exported to this client; once something else is, it says \"No such file or directory\" of a path that is there. Both mean that no export of this path names this client.",
         "Export the path to the machine's address, and run exportfs -ra on the server.",
     ),
     code(

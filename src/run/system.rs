@@ -151,7 +151,8 @@ pub(super) fn mount(file: &SystemFile<'_>) -> Result<NodeReply, Fault> {
 
 fn bring_up(unit: &str, is_other: bool) -> Result<(), Fault> {
     run(&["systemctl", "daemon-reload"])?;
-    run(&["systemctl", "enable", unit])?;
+    // What it links is read at the next start; reading all again now takes seconds on slow machines.
+    run(&["systemctl", "enable", "--no-reload", unit])?;
     // A unit that failed too often is not started again unless its failures are forgotten.
     let _ = run(&["systemctl", "reset-failed", unit]);
     // Where the options changed, what is mounted has to be mounted anew.
