@@ -10,14 +10,15 @@ const FUNCTION: &str = r#"
 is_alive() { case $touched in *"$nl$1 "*) return 0 ;; esac; return 1; }
 space_of() { s=${touched#*"$nl$1 "}; s=${s%%"$nl"*}; }
 touch_all() {
-    {
+    (
+        quietly
         i=0
         for p in "$@"; do
             ( [ -e "$p" ]; stat -f -c "$i %S %b %a %c %d" "$p" || echo "$i " ) &
             i=$((i + 1))
         done
         ( sleep "$limit"; echo late ) &
-    } </dev/null 2>/dev/null | collect "$#"
+    ) | collect "$#"
 }
 "#;
 

@@ -26,7 +26,8 @@ const FUNCTION: &str = r#"
 newest() { set -f; IFS=$nl; set -- $(ls -1r "$1" 2>/dev/null); unset IFS; set +f; count=$#; list=; n=0
     for e in "$@"; do [ $n -ge NEWEST ] && break; list=$list$e$nl; n=$((n + 1)); done; }
 foreign() {
-    {
+    (
+        quietly
         (
             find_foreign() { $within find "$d/." -xdev -name lost+found -prune -o ! -name . ! -user "$u" -print; }
             n=$(find_foreign | head -n FOREIGN_STOP | wc -l)
@@ -38,7 +39,7 @@ foreign() {
             echo "$n $e"
         ) &
         ( sleep "$limit"; echo late ) &
-    } </dev/null 2>/dev/null | collect 1
+    ) | collect 1
 }
 may_write() {
     if [ "$uid" = "$u" ]; then

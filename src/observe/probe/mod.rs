@@ -65,14 +65,16 @@ impl Limits {
 /// `out KEY VALUE` writes a record; its length counts bytes, as the locale is C.
 /// `show KEY FILE MAX` writes the first bytes of a file. `collect N` passes on N lines,
 /// or those before the line `late`: with jobs in the background that each write one, and
-/// a sleeper that writes `late`, nothing waits longer than the sleeper, and nothing that
-/// is left behind holds the script's own output open.
+/// a sleeper that writes `late`, nothing waits longer than the sleeper. What is left behind
+/// must not hold the script's own output open, or whoever reads it waits too: `quietly` lets
+/// go of it for good, where a redirection of a group would keep it under another number.
 const PRELUDE: &str = r#"
 umask 077
 nl='
 '
 out() { printf '%s %d\n%s\n' "$1" "${#2}" "$2"; }
 show() { if [ -f "$2" ] && [ -r "$2" ]; then out "$1" "$(head -c "$3" "$2" 2>/dev/null)"; fi; }
+quietly() { exec </dev/null 2>/dev/null; }
 collect() {
     n=0
     while IFS= read -r l; do

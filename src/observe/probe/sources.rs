@@ -75,7 +75,7 @@ pub(super) fn command(wanted: &Wanted, estimate_seconds: Option<u64>) -> String 
         writeln!(
             text,
             "limit={seconds}\nif [ -n \"$within\" ]; then within=\"timeout $limit\"; fi\n\
-             out sizes \"$( {{\n{sizes}( sleep \"$limit\"; echo late ) &\n}} </dev/null 2>/dev/null | collect {jobs} )\""
+             out sizes \"$( (\nquietly\n{sizes}( sleep \"$limit\"; echo late ) &\n) | collect {jobs} )\""
         )
         .expect("writing to a String never fails");
     }

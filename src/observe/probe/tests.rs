@@ -327,6 +327,34 @@ fn busybox_alone_is_enough() {
 }
 
 #[test]
+fn what_waits_for_a_deadline_keeps_no_output_open() {
+    let scene = Scene::new();
+    let patient = Limits {
+        path: Duration::from_mins(1),
+        estimate: Some(Duration::from_mins(1)),
+        ..LIMITS
+    };
+    let text = script(&scene.wanted, patient).text;
+    for shell in [&["dash"][..], &["bash"], &["busybox", "sh"]] {
+        let mut command = Command::new(shell[0]);
+        let piped = command.args(&shell[1..]).stdin(Stdio::piped());
+        // A shell that is not there is reported by another test.
+        let Ok(mut child) = piped.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
+            continue;
+        };
+        let started = Instant::now();
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        write!(stdin, "(\n{text}\n) </dev/null\n").expect("the shell reads");
+        drop(stdin);
+        // Both ends are waited for, and sleepers that are left behind hold neither.
+        let output = child.wait_with_output().expect("the shell ends");
+        assert!(parse(&output.stdout, &scene.wanted, String::new(), Timestamp(0)).is_ok());
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(45), "{shell:?} took {took:?}");
+    }
+}
+
+#[test]
 fn a_path_that_hangs_is_left_behind_alone() {
     let scene = Scene::new();
     let bin = tempfile::tempdir().expect("a temporary folder");
