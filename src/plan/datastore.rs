@@ -6,7 +6,7 @@ use crate::model::{Address, Name};
 use crate::plan::access::{self, Identity};
 use crate::plan::chain;
 use crate::plan::change::{Finding, Gate, GateKind, Step};
-use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::draft::{Draft, Goal, Ground, Proposal, World};
 use crate::plan::mount;
 use crate::plan::words::{self, shell_word};
 
@@ -58,6 +58,7 @@ pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
             // Its owner and mode are the share's, and changed where that is exported.
             site.gone_from_share(draft);
             site.serve_as_owner()
+                .and_then(|()| site.servers_verdict(draft))
         } else {
             site.folder(draft)
         };
@@ -192,7 +193,16 @@ impl Site<'_> {
             None => self.make_folder(draft, ancestors),
             Some(last) => {
                 self.existing(draft, seen, last)?;
-                self.system_verdict(draft, seen)
+                let ground = Ground {
+                    node: &self.place.node,
+                    path: &self.place.path,
+                    seen: Some(seen),
+                };
+                let goals = [
+                    Goal::Owner(self.name.clone()),
+                    Goal::Mode(self.name.clone()),
+                ];
+                self.system_verdict(draft, ground, &goals)
             }
         }
     }
@@ -561,36 +571,55 @@ impl Site<'_> {
     }
 
     /// Believes the system where it knows more than mode bits say.
-    fn system_verdict(&self, draft: &Draft, seen: &PathFacts) -> Result<(), Refusal> {
-        let changing = [
-            Goal::Owner(self.name.clone()),
-            Goal::Mode(self.name.clone()),
-        ]
-        .iter()
-        .any(|goal| draft.proposed(goal));
+    ///
+    /// Where one of `goals` is planned it spoke of another state.
+    fn system_verdict(
+        &self,
+        draft: &Draft,
+        ground: Ground<'_>,
+        goals: &[Goal],
+    ) -> Result<(), Refusal> {
+        let changing = goals.iter().any(|goal| draft.proposed(goal));
         if changing || self.store.owner_may_write != Some(false) {
             return Ok(());
         }
+        let (node, path) = (ground.node, ground.path);
         let message = format!(
-            "the system says that {} can't make an entry in {}: \"Permission denied (os error 13)\"",
+            "the system says that {} can't make an entry in {node}:{path}: \"Permission denied (os error 13)\"",
             self.owner.words(),
-            self.on()
         );
         let mut because = vec![
             "owner and mode are right, so something else denies it: an ACL, NFS squashing, or an immutable flag".to_owned(),
         ];
-        if let Some(mount) = &seen.mount {
+        if let Some(mount) = ground.seen.and_then(|seen| seen.mount.as_ref()) {
             because.push(format!(
                 "it is on {} ({}) at {}",
                 mount.source, mount.fstype, mount.target
             ));
         }
         let finding = self.error("BK118", message).because(because).fix(format!(
-            "on {}: look at getfacl and lsattr of {}, and at the export if it is NFS",
-            self.place.node,
-            shell_word(&self.place.path)
+            "on {node}: look at getfacl and lsattr of {}, and at the export if it is NFS",
+            shell_word(path)
         ));
         Err(refusal(format!("{} can't write", self.owner.name), finding))
+    }
+
+    /// Believes the system of a share's server, which knows of ACLs; it was asked for the share's
+    /// owner.
+    fn servers_verdict(&self, draft: &Draft) -> Result<(), Refusal> {
+        let share = self.world.topology.share_of(self.name);
+        let Some((name, share)) = share.filter(|(_, share)| share.owner.is_some()) else {
+            return Ok(());
+        };
+        let server = self.world.ground(self.name);
+        let Some(ground) = server.filter(|ground| *ground.node == share.on) else {
+            return Ok(());
+        };
+        let goals = [
+            Goal::SharedFolder(name.clone()),
+            Goal::SharedRights(name.clone()),
+        ];
+        self.system_verdict(draft, ground, &goals)
     }
 }
 

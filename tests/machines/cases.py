@@ -10,7 +10,7 @@ from lab import Broken, Machine
 SERVED = "/srv/pbs"
 STORE = "/mnt/datastore/primary"
 BY_HAND = "vers=4.2,hard"
-PASSED, EACCES = 0, 13
+PASSED, EPERM, EACCES = 0, 1, 13
 
 # Writes as a given user, and prints how that ended as a number.
 WRITE = """
@@ -328,3 +328,43 @@ def thin_pool(lab: Lab) -> None:
     )
     if [finding["address"] for finding in found] != ["node.pbs"]:
         raise Broken(f"one pool of pbs should be reported, not {found}: {ran}")
+
+
+@case
+def disk_by_uuid(lab: Lab) -> None:
+    """A disk that comes and goes: mounted by its UUID, written only while it is there."""
+    uuid, point = "5f1c7a0e-7d7b-4a52-9d5e-0a8f3c1b2e4d", "/mnt/drawer"
+    lab.topology(place=f'"pbs" path="{point}" {{ mount uuid="{uuid}" filesystem="ext4" options="noatime" }}')
+    lab.controller.bkpctl("plan", "--detail").exits(1).says("BK157", f"disk {uuid} is not plugged into pbs")
+    lab.pbs.does(f"mkfs.ext4 -q -F -U {uuid} /dev/vdb; udevadm trigger --settle /dev/vdb")
+    lab.controller.apply()
+    lab.pbs.does(f"mountpoint -q {point}; systemctl is-enabled mnt-drawer.mount")
+    # What is on a disk is seen, and its owner mended, once it is mounted.
+    lab.controller.apply()
+    lab.controller.in_sync()
+    lab.controller.bkpctl("run", "nightly").exits(0)
+    lab.writes(34, PASSED, owner=34, on=lab.pbs, path=point)
+    lab.pbs.does("systemctl stop mnt-drawer.mount; wipefs -q -a /dev/vdb; udevadm trigger --settle /dev/vdb")
+    lab.controller.bkpctl("plan", "--detail").exits(1).says("BK157")
+    if lab.controller.bkpctl("run", "nightly").code == 0:
+        raise Broken("a backup without its disk should be refused")
+    below = lab.pbs.does(f"find {point} -mindepth 1")
+    if below:
+        raise Broken(f"these were written into the root filesystem:\n{below}")
+
+
+@case
+def unchangeable(lab: Lab) -> None:
+    """Owner and mode that are right, and a flag on the server that denies all the same: its word counts."""
+    lab.topology()
+    lab.controller.apply()
+    lab.is_protected()
+    lab.nas.does(f"chattr +i {SERVED}")
+    try:
+        lab.writes(34, EPERM)
+        lab.controller.bkpctl("plan", "--detail").exits(1).says(
+            "BK118", f"backup (uid 34) can't make an entry in nas:{SERVED}", f"lsattr of {SERVED}",
+        )
+    finally:
+        lab.nas.does(f"chattr -i {SERVED}")
+    lab.controller.in_sync()
