@@ -615,6 +615,12 @@ impl Site<'_> {
         let Some(ground) = server.filter(|ground| *ground.node == share.on) else {
             return Ok(());
         };
+        let owner = Identity::owner(share.owner.as_ref(), &self.facts.login);
+        let above = ground.seen.and_then(|seen| seen.components.split_last());
+        // It was asked by path, and clients come by the folder's handle: they pass nothing above.
+        if above.is_some_and(|(_, above)| access::first_closed(above, &owner).is_some()) {
+            return Ok(());
+        }
         let goals = [
             Goal::SharedFolder(name.clone()),
             Goal::SharedRights(name.clone()),
