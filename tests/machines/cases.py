@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 
-from controller import Controller
+from controller import APPLY_SECONDS, Controller
 from lab import Broken, Machine
 
 SERVED = "/srv/pbs"
@@ -337,9 +337,10 @@ def disk_by_uuid(lab: Lab) -> None:
     lab.topology(place=f'"pbs" path="{point}" {{ mount uuid="{uuid}" filesystem="ext4" options="noatime" }}')
     lab.controller.bkpctl("plan", "--detail").exits(1).says("BK157", f"disk {uuid} is not plugged into pbs")
     lab.pbs.does(f"mkfs.ext4 -q -F -U {uuid} /dev/vdb; udevadm trigger --settle /dev/vdb")
-    lab.controller.apply()
+    # What is on a disk is seen, and its owner mended, once it is mounted: the first apply says so.
+    first = lab.controller.bkpctl("apply", "--auto-approve", seconds=APPLY_SECONDS).exits(3)
+    first.says("seen once that is mounted")
     lab.pbs.does(f"mountpoint -q {point}; systemctl is-enabled mnt-drawer.mount")
-    # What is on a disk is seen, and its owner mended, once it is mounted.
     lab.controller.apply()
     lab.controller.in_sync()
     lab.controller.bkpctl("run", "nightly").exits(0)
