@@ -139,6 +139,9 @@ fn read_facts(
         .retain(|path, _| *path == folder || wanted.paths.contains(path));
     facts.users.retain(|user, _| wanted.users.contains(user));
     facts.tools.retain(|tool, _| wanted.tools.contains(tool));
+    facts.files.retain(|path, _| wanted.files.contains(path));
+    facts.routes.retain(|to, _| wanted.routes.contains(to));
+    facts.disks.retain(|uuid, _| wanted.disks.contains(uuid));
     let stores = wanted.datastores.iter().map(|store| &store.name);
     let sources = wanted.sources.iter().map(|source| &source.name);
     let is_whole = has_exactly(facts.datastores.keys(), stores)

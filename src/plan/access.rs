@@ -80,8 +80,7 @@ impl Identity {
     /// Root is above them, a container's root only where user and group are the container's,
     /// see capabilities(7).
     pub(super) fn may(&self, component: &Component, rights: u32) -> bool {
-        let above = |map: &IdMap| map.holds_uid(component.uid) && map.holds_gid(component.gid);
-        if self.root_of.as_ref().is_some_and(above) {
+        if self.is_above(component) {
             return true;
         }
         let shift = if component.uid == self.uid {
@@ -92,6 +91,12 @@ impl Identity {
             0
         };
         component.mode >> shift & rights == rights
+    }
+
+    /// Tells whether this is the root of whoever owns a component.
+    pub(super) fn is_above(&self, component: &Component) -> bool {
+        let holds = |map: &IdMap| map.holds_uid(component.uid) && map.holds_gid(component.gid);
+        self.root_of.as_ref().is_some_and(holds)
     }
 
     /// Returns name and number for people.

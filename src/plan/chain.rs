@@ -378,17 +378,21 @@ fn map_of(observed: &Observed, container: &Container) -> Option<(IdMap, String)>
     Some((map, "id map of the container, as declared".to_owned()))
 }
 
-/// Tells whether a node's root is above whoever owns a folder: a container's is only where its
-/// map has a number for user and group, see capabilities(7).
-pub(super) fn is_below_root(world: World<'_>, node: &Name, folder: &Component) -> bool {
+/// Returns somebody of a node with the rights that count there: a container's root is above
+/// nobody else's files.
+pub(super) fn seen_from(world: World<'_>, node: &Name, who: Identity) -> Identity {
     let container = world.topology.nodes.get(node);
     let container = container.and_then(|node| node.container.as_ref());
     let map = container.and_then(|container| map_of(world.observed, container));
-    let Some((map, _)) = map.filter(|(map, _)| !map.is_identity()) else {
-        return true;
-    };
-    let inside = map.from_inside();
-    inside.holds_uid(folder.uid) && inside.holds_gid(folder.gid)
+    match map {
+        Some((map, _)) if !map.is_identity() => who.inside(&map),
+        _ => who,
+    }
+}
+
+/// Tells whether a node's root is above whoever owns a folder.
+pub(super) fn is_below_root(world: World<'_>, node: &Name, folder: &Component) -> bool {
+    seen_from(world, node, Identity::numbers("root", 0, 0)).is_above(folder)
 }
 
 /// Returns the host of a container whose numbers are others there, with those of somebody inside.
@@ -529,6 +533,13 @@ fn words(who: &Identity) -> String {
 /// its shares bring about. That something new is not there or not exported yet is no trouble of
 /// its own; then it is judged as if only that were done.
 pub(super) fn report(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
+    // A state is large, and most topologies have no share.
+    if datastores
+        .iter()
+        .all(|name| world.topology.share_of(name).is_none())
+    {
+        return;
+    }
     let is_new = |step: &Step| matches!(step, Step::Export { .. } | Step::MakeFolder { .. });
     let exported = after_shares(world, draft, is_new);
     let after = after_shares(world, draft, |_| true);

@@ -44,7 +44,7 @@ pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
             facts,
             store,
             owner: Identity::owner(datastore.owner.as_ref(), &facts.login),
-            login: Identity::login(&facts.login),
+            login: chain::seen_from(world, &place.node, Identity::login(&facts.login)),
         };
         site.numbers(draft);
         if let Some(reason) = site.out_of_sight(draft) {
@@ -360,14 +360,9 @@ impl Site<'_> {
                     "{}: no right to write",
                     access::words(parent)
                 )])
-                .fix(format!(
-                    "on {}, as root: install -d -o {} -g {} -m {:o} {}",
-                    self.place.node,
-                    self.owner.uid,
-                    self.owner.gid,
-                    self.datastore.mode,
-                    shell_word(&self.place.path)
-                ));
+                .fix(self.as_root(|(uid, gid)| {
+                    format!("install -d -o {uid} -g {gid} -m {:o}", self.datastore.mode)
+                }));
             return Err(refusal(format!("{} can't be made", self.on()), finding));
         }
         let step = Step::MakeFolder {
@@ -472,20 +467,25 @@ impl Site<'_> {
     }
 
     fn chown(&self, recursive: bool) -> String {
-        let node = &self.place.node;
         let whole = if recursive { "-R " } else { "" };
-        if let Some((host, uid, gid)) = chain::outside(self.world, node, &self.owner) {
-            return format!(
-                "on {host}, which {node} runs on, as root: chown {whole}{uid}:{gid} what is {} inside",
-                shell_word(&self.place.path)
-            );
+        self.as_root(|(uid, gid)| format!("chown {whole}{uid}:{gid}"))
+    }
+
+    /// Returns where to run a command on the folder, given the owner's numbers there: of a
+    /// container whose numbers are others outside, on its host.
+    fn as_root(&self, command: impl Fn((u32, u32)) -> String) -> String {
+        let node = &self.place.node;
+        let path = shell_word(&self.place.path);
+        match chain::outside(self.world, node, &self.owner) {
+            Some((host, uid, gid)) => format!(
+                "on {host}, which {node} runs on, as root: {} what is {path} inside",
+                command((uid, gid))
+            ),
+            None => format!(
+                "on {node}, as root: {} {path}",
+                command((self.owner.uid, self.owner.gid))
+            ),
         }
-        format!(
-            "on {node}, as root: chown {whole}{}:{} {}",
-            self.owner.uid,
-            self.owner.gid,
-            shell_word(&self.place.path)
-        )
     }
 
     fn wrong_owner(&self, seen: &PathFacts, last: &Component) -> Finding {

@@ -6,7 +6,7 @@
 use crate::model::observed::{Outcome, PathFacts};
 use crate::plan::change::Finding;
 use crate::plan::datastore::{Refusal, Site, refusal, same_path};
-use crate::plan::draft::Draft;
+use crate::plan::draft::{Draft, Ground};
 use crate::plan::{registry, words};
 
 impl Site<'_> {
@@ -29,7 +29,12 @@ impl Site<'_> {
         let there = seen.components.last().map_or("/", |last| &last.path);
         let parent = words::parent(&self.place.path);
         let cut = seen.outcome == Outcome::Missing && !same_path(there, parent);
-        let finding = self.gone(seen, entry, cut.then_some(there));
+        let ground = Ground {
+            node: &self.place.node,
+            path: &self.place.path,
+            seen: Some(seen),
+        };
+        let finding = self.gone(ground, seen, entry, cut.then_some(there));
         if cut {
             return Err(refusal(format!("{} is gone", self.name), finding));
         }
@@ -39,9 +44,10 @@ impl Site<'_> {
 
     /// Reports a datastore that was on its share and is gone.
     pub(super) fn gone_from_share(&self, draft: &mut Draft) {
-        let seen = self.world.ground(self.name).and_then(|ground| ground.seen);
-        if let (Some(entry), Some(seen)) = (self.lost(), seen) {
-            draft.find(self.gone(seen, entry, None));
+        if let (Some(entry), Some(ground)) = (self.lost(), self.world.ground(self.name))
+            && let Some(seen) = ground.seen
+        {
+            draft.find(self.gone(ground, seen, entry, None));
         }
     }
 
@@ -53,7 +59,14 @@ impl Site<'_> {
         }
     }
 
-    fn gone(&self, seen: &PathFacts, entry: &str, cut: Option<&str>) -> Finding {
+    fn gone(
+        &self,
+        ground: Ground<'_>,
+        seen: &PathFacts,
+        entry: &str,
+        cut: Option<&str>,
+    ) -> Finding {
+        let (node, path) = (ground.node, ground.path);
         let elsewhere = entry != registry::entry(self.place);
         let message = if elsewhere {
             format!(
@@ -61,7 +74,7 @@ impl Site<'_> {
                 self.place.node, self.place.path
             )
         } else {
-            format!("{} was here and is gone: is its disk mounted?", self.on())
+            format!("{node}:{path} was here and is gone: is its disk mounted?")
         };
         let mut because = vec![
             format!("the registry of {} lists it: {entry}", self.place.node),
@@ -82,7 +95,7 @@ impl Site<'_> {
         let mend = if elsewhere {
             format!("move it there, or correct {}", self.datastore.declared)
         } else {
-            format!("mount its disk on {}", self.place.node)
+            format!("mount its disk on {node}")
         };
         let fix = if cut.is_some() {
             format!("{mend}, then bkpctl plan again")

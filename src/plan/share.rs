@@ -12,6 +12,7 @@ use crate::plan::change::{Finding, Gate, GateKind, Step};
 use crate::plan::dataset;
 use crate::plan::datastore::{Refusal, refusal, same_path};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::registry;
 use crate::plan::words::{self, shell_word};
 
 /// The mode of a share's folder that is made, if the topology says nothing.
@@ -215,9 +216,15 @@ impl Server<'_> {
         };
         let mut gives = self.gives(Goal::SharedFolder(self.name.clone()));
         gives.push(Goal::SharedRights(self.name.clone()));
+        let is_lost = self.is_lost();
         draft.propose(Proposal {
-            reason: "it does not exist".to_owned(),
+            reason: if is_lost {
+                "it was here and is gone".to_owned()
+            } else {
+                "it does not exist".to_owned()
+            },
             gives,
+            gate: is_lost.then(|| self.gate(GateKind::Recreate)),
             ..self.proposal(step, after)
         });
         Ok(())
@@ -302,11 +309,27 @@ impl Server<'_> {
         }
     }
 
-    /// Returns the yes that a change to a folder wants which holds something of somebody's.
-    fn first_change_gate(&self, seen: &PathFacts) -> Option<Gate> {
+    /// Tells whether a repository of ours is in it.
+    fn holds_ours(&self) -> bool {
         let stores = self.datastores.iter();
         let mut stores = stores.filter_map(|name| self.facts.datastores.get(*name));
-        let ours = stores.any(|store| store.marker.is_some());
-        (!ours && seen.empty == Some(false)).then(|| self.gate(GateKind::NonEmpty))
+        stores.any(|store| store.marker.is_some() || store.marker_problem.is_some())
+    }
+
+    /// Tells whether a datastore was in it, and is not: most often a disk of the server's that is
+    /// not mounted.
+    fn is_lost(&self) -> bool {
+        let mut names = self.datastores.iter();
+        let was_there = names.any(|name| registry::listed(self.world, name).is_some());
+        was_there && !self.holds_ours()
+    }
+
+    /// Returns the yes that a first change to a folder wants: it is somebody's, or was ours.
+    fn first_change_gate(&self, seen: &PathFacts) -> Option<Gate> {
+        if self.is_lost() {
+            return Some(self.gate(GateKind::Recreate));
+        }
+        let somebodys = !self.holds_ours() && seen.empty == Some(false);
+        somebodys.then(|| self.gate(GateKind::NonEmpty))
     }
 }
