@@ -4,18 +4,19 @@
 //! replaced where the export says so. The verdict is the server's: what a client sees of
 //! owners may be old, and what it thinks of modes counts for nothing.
 
+mod report;
+
 use core::net::IpAddr;
 
 use crate::model::export::Export;
 use crate::model::idmap::IdMap;
 use crate::model::observed::{Component, ContainerFacts, NodeFacts, Outcome};
 use crate::model::topology::{Container, Datastore, Place, Share};
-use crate::model::{Address, Name, Observed, Topology};
+use crate::model::{Name, Observed, Topology};
 use crate::plan::access::{self, Identity};
-use crate::plan::change::{Finding, Step};
-use crate::plan::draft::{Draft, Goal, World};
-use crate::plan::registry;
-use crate::plan::simulate::{Done, carry_out};
+use crate::plan::container;
+
+pub(super) use self::report::report;
 
 /// The way of one writer to a datastore's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,11 +269,11 @@ impl Site<'_> {
     }
 
     fn seen(&self, container: &Container) -> Option<&ContainerFacts> {
-        container_facts(self.observed, container)
+        container::facts(self.observed, container)
     }
 
     fn map(&self, container: &Container) -> Way<(IdMap, String)> {
-        let map = map_of(self.observed, container);
+        let map = container::map_of(self.observed, container);
         map.ok_or_else(|| Verdict::Unknown("its idmap can't be read".to_owned()))
     }
 
@@ -347,64 +348,6 @@ impl Site<'_> {
             other => other,
         })
     }
-}
-
-fn container_facts<'a>(
-    observed: &'a Observed,
-    container: &Container,
-) -> Option<&'a ContainerFacts> {
-    let host = observed.reached(container.on.as_str())?;
-    host.containers.get(&container.id)
-}
-
-/// Returns a container's map and how it is known; none if what is declared makes no sense.
-///
-/// What runs counts more than what is declared.
-fn map_of(observed: &Observed, container: &Container) -> Option<(IdMap, String)> {
-    if let Some(facts) = container_facts(observed, container) {
-        let how = if facts.running {
-            "as it runs"
-        } else {
-            "as its file says"
-        };
-        return Some((facts.map.clone(), format!("id map of the container, {how}")));
-    }
-    let lines = container.idmap.iter().map(String::as_str);
-    let map = match (container.privileged, container.idmap.is_empty()) {
-        (true, _) => IdMap::identity(),
-        (false, true) => IdMap::unprivileged(),
-        (false, false) => IdMap::from_lxc(lines)?,
-    };
-    Some((map, "id map of the container, as declared".to_owned()))
-}
-
-/// Returns somebody of a node with the rights that count there: a container's root is above
-/// nobody else's files.
-pub(super) fn seen_from(world: World<'_>, node: &Name, who: Identity) -> Identity {
-    let container = world.topology.nodes.get(node);
-    let container = container.and_then(|node| node.container.as_ref());
-    let map = container.and_then(|container| map_of(world.observed, container));
-    match map {
-        Some((map, _)) if !map.is_identity() => who.inside(&map),
-        _ => who,
-    }
-}
-
-/// Tells whether a node's root is above whoever owns a folder.
-pub(super) fn is_below_root(world: World<'_>, node: &Name, folder: &Component) -> bool {
-    seen_from(world, node, Identity::numbers("root", 0, 0)).is_above(folder)
-}
-
-/// Returns the host of a container whose numbers are others there, with those of somebody inside.
-pub(super) fn outside<'a>(
-    world: World<'a>,
-    node: &Name,
-    who: &Identity,
-) -> Option<(&'a Name, u32, u32)> {
-    let container = world.topology.nodes.get(node)?.container.as_ref()?;
-    let (map, _) = map_of(world.observed, container)?;
-    let there = who.outside(&map).filter(|_| !map.is_identity())?;
-    Some((&container.on, there.uid, there.gid))
 }
 
 /// Whoever mounts a share.
@@ -525,115 +468,6 @@ impl Ground<'_> {
 
 fn words(who: &Identity) -> String {
     format!("{} {}:{}", who.name, who.uid, who.gid)
-}
-
-/// Says beforehand which datastores on shares their writers could not write to.
-///
-/// What the plan mends is told apart from what stays: the same is judged again in the state that
-/// its shares bring about. That something new is not there or not exported yet is no trouble of
-/// its own; then it is judged as if only that were done.
-pub(super) fn report(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
-    // A state is large, and most topologies have no share.
-    if datastores
-        .iter()
-        .all(|name| world.topology.share_of(name).is_none())
-    {
-        return;
-    }
-    let is_new = |step: &Step| matches!(step, Step::Export { .. } | Step::MakeFolder { .. });
-    let exported = after_shares(world, draft, is_new);
-    let after = after_shares(world, draft, |_| true);
-    for name in datastores {
-        let Some((share_name, share)) = world.topology.share_of(name) else {
-            continue;
-        };
-        let writing = |observed: &Observed| {
-            let chains = chains(world.topology, observed, name.as_str());
-            chains.into_iter().find(|chain| chain.role == Role::Writing)
-        };
-        let is_new = registry::listed(world, name).is_none();
-        let now = writing(world.observed);
-        let now = now.filter(|now| !(is_new && (now.lacks_export() || is_made(draft, share_name))));
-        let now = now.or_else(|| writing(&exported));
-        if let (Some(now), Some(then)) = (now, writing(&after)) {
-            // Why it can't be exported was said, and keeps it from being mounted.
-            let said = draft
-                .obstacle(&Goal::Exported(share_name.clone()))
-                .is_some();
-            if !(said && now.lacks_export()) {
-                denied(name, &now, &then, draft);
-            }
-        }
-        if world.checks_subtrees(share) {
-            let message =
-                "its share's export has subtree_check, which brings stray errors after renames";
-            let address = Address::new("datastore", name);
-            draft.find(
-                Finding::warning("BK126", address, message.to_owned())
-                    .fix("export the root of the filesystem with no_subtree_check"),
-            );
-        }
-    }
-}
-
-/// Tells whether the plan makes a share's folder.
-fn is_made(draft: &Draft, share: &Name) -> bool {
-    let made = draft.proposals.iter();
-    let made = made.filter(|proposal| matches!(proposal.step, Step::MakeFolder { .. }));
-    let address = Address::new("share", share);
-    made.into_iter().any(|proposal| proposal.address == address)
-}
-
-/// Reports a writer who may not write now, and blocks the datastore if that stays so.
-fn denied(name: &Name, now: &Chain, then: &Chain, draft: &mut Draft) {
-    let Verdict::Denied(denial) = &now.verdict else {
-        return;
-    };
-    let message = format!(
-        "writes would fail with \"{}\": {}",
-        denial.symptom, denial.at
-    );
-    let finding = Finding::error(denial.code, Address::new("datastore", name), message)
-        .because(now.hops.iter().map(Hop::words).collect());
-    let Verdict::Denied(left) = &then.verdict else {
-        return draft.find(finding.fix(denial.fix.clone()).fixed(true));
-    };
-    let reason = format!("writes to {name} would fail: {}", left.at);
-    // What still stands in the way is what has to be mended by hand.
-    draft.refuse(
-        Goal::Repository(name.clone()),
-        reason,
-        finding.fix(left.fix.clone()),
-    );
-}
-
-/// Returns the state that some steps bring about which are proposed for shares so far.
-fn after_shares(world: World<'_>, draft: &Draft, counts: impl Fn(&Step) -> bool) -> Observed {
-    let mut after = world.observed.clone();
-    let proposals = draft.proposals.iter();
-    let pending = proposals.filter(|proposal| {
-        proposal.deferred.is_none() && proposal.address.kind() == "share" && counts(&proposal.step)
-    });
-    for proposal in pending {
-        let done = Done {
-            node: &proposal.node,
-            step: &proposal.step,
-            reads: None,
-        };
-        carry_out(&mut after, world.topology, world.now, &done);
-    }
-    after
-}
-
-impl World<'_> {
-    fn checks_subtrees(&self, share: &Share) -> bool {
-        let facts = self.observed.reached(share.on.as_str());
-        let exports = facts.and_then(|facts| facts.nfs.as_ref());
-        exports.is_some_and(|nfs| {
-            let mut exports = nfs.exports.iter();
-            exports.any(|export| export.path == share.export && export.subtree_check)
-        })
-    }
 }
 
 impl Chain {

@@ -4,9 +4,10 @@ use crate::model::observed::{Component, DatastoreFacts, NodeFacts, Outcome, Path
 use crate::model::topology::{Datastore, Place};
 use crate::model::{Address, Name};
 use crate::plan::access::{self, Identity};
-use crate::plan::chain;
 use crate::plan::change::{Finding, Gate, GateKind, Step};
+use crate::plan::container;
 use crate::plan::draft::{Draft, Goal, Ground, Proposal, World};
+use crate::plan::folder::{Folder, Refusal, refusal};
 use crate::plan::mount;
 use crate::plan::words::{self, shell_word};
 
@@ -44,7 +45,7 @@ pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
             facts,
             store,
             owner: Identity::owner(datastore.owner.as_ref(), &facts.login),
-            login: chain::seen_from(world, &place.node, Identity::login(&facts.login)),
+            login: container::seen_from(world, &place.node, Identity::login(&facts.login)),
         };
         site.numbers(draft);
         if let Some(reason) = site.out_of_sight(draft) {
@@ -66,13 +67,6 @@ pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
             draft.refuse(Goal::Repository(name.clone()), reason, *finding);
         }
     }
-}
-
-/// Why a datastore can't be used: a short reason and the finding that explains it.
-pub(super) type Refusal = (String, Box<Finding>);
-
-pub(super) fn refusal(reason: impl Into<String>, finding: Finding) -> Refusal {
-    (reason.into(), Box::new(finding))
 }
 
 impl Site<'_> {
@@ -106,7 +100,7 @@ impl Site<'_> {
 
     /// Tells whether we are root where a folder is, and above whoever owns it.
     fn is_above(&self, folder: &Component) -> bool {
-        self.privileged() && chain::is_below_root(self.world, &self.place.node, folder)
+        self.privileged() && container::is_below_root(self.world, &self.place.node, folder)
     }
 
     /// Returns why owner and mode of a folder can't be changed, if so.
@@ -179,20 +173,25 @@ impl Site<'_> {
     }
 
     fn folder(&self, draft: &mut Draft) -> Result<(), Refusal> {
-        let seen = self.seen()?;
+        let folder = self.as_folder();
+        let seen = folder.seen()?;
         self.not_lost(draft, seen)?;
         self.writable_mount(seen)?;
-        let parent = words::parent(&self.place.path);
         let (ancestors, last) = match (seen.outcome, seen.components.split_last()) {
             (Outcome::Ok, Some((last, ancestors))) => (ancestors, Some(last)),
             _ => (seen.components.as_slice(), None),
         };
-        self.ancestors(ancestors, last.is_none().then_some(parent))?;
+        self.ancestors(ancestors)?;
+        if last.is_none() {
+            folder.has_parent(ancestors.last())?;
+        }
         self.serve_as_owner()?;
         match last {
             None => self.make_folder(draft, ancestors),
             Some(last) => {
-                self.existing(draft, seen, last)?;
+                folder.is_folder(last)?;
+                self.ownership(draft, seen, last);
+                self.mode(draft, seen, last);
                 let ground = Ground {
                     node: &self.place.node,
                     path: &self.place.path,
@@ -207,45 +206,15 @@ impl Site<'_> {
         }
     }
 
-    /// Returns what was seen of the path, if it could be looked at.
-    fn seen(&self) -> Result<&PathFacts, Refusal> {
-        let Some(seen) = self.facts.paths.get(&self.place.path) else {
-            let finding = self
-                .error("BK119", format!("{} was not looked at", self.on()))
-                .fix("observe again");
-            return Err(refusal(format!("{} was not looked at", self.name), finding));
-        };
-        match seen.outcome {
-            Outcome::Ok | Outcome::Missing => Ok(seen),
-            Outcome::Denied => {
-                let message = format!(
-                    "{} may not look at {}: \"Permission denied (os error 13)\"",
-                    self.login.words(),
-                    self.on()
-                );
-                let finding = self
-                    .error("BK101", message)
-                    .because(access::chain(
-                        &self.login,
-                        self.place.node.as_str(),
-                        &seen.components,
-                    ))
-                    .fix("log in as root, or add become \"sudo\" to the node");
-                Err(refusal(
-                    format!("{} can't be looked at", self.on()),
-                    finding,
-                ))
-            }
-            Outcome::Timeout => {
-                let message = format!("{} did not answer in time", self.on());
-                let finding = self
-                    .error("BK102", message)
-                    .because(vec![
-                        "a network mount whose server is gone hangs whoever touches it".to_owned(),
-                    ])
-                    .fix("bring its server back, or unmount it");
-                Err(refusal(format!("{} does not answer", self.on()), finding))
-            }
+    /// Returns its folder, as it is declared.
+    fn as_folder(&self) -> Folder<'_> {
+        Folder {
+            address: self.address(),
+            node: &self.place.node,
+            path: &self.place.path,
+            declared: &self.datastore.declared,
+            facts: self.facts,
+            login: &self.login,
         }
     }
 
@@ -268,8 +237,8 @@ impl Site<'_> {
         Err(refusal(format!("{} is read-only", self.name), finding))
     }
 
-    /// Checks that the folders above are there and open to the writer.
-    fn ancestors(&self, ancestors: &[Component], wanted: Option<&str>) -> Result<(), Refusal> {
+    /// Checks that the folders above are folders and open to the writer.
+    fn ancestors(&self, ancestors: &[Component]) -> Result<(), Refusal> {
         if let Some(other) = access::first_obstacle(ancestors) {
             let message = format!("{} on {} is not a folder", other.path, self.place.node);
             let finding = self
@@ -301,26 +270,7 @@ impl Site<'_> {
                 finding,
             ));
         }
-        let there = ancestors.last().map_or("/", |last| last.path.as_str());
-        match wanted {
-            Some(parent) if !same_path(there, parent) => {
-                let message = format!(
-                    "{parent} does not exist on {}; only the last folder of a datastore is made",
-                    self.place.node
-                );
-                let finding = self
-                    .error("BK103", message)
-                    .because(vec![format!("the path exists as far as {there}")])
-                    .fix(format!(
-                        "on {}: mkdir -p {}   or correct the path at {}",
-                        self.place.node,
-                        shell_word(parent),
-                        self.datastore.declared
-                    ));
-                Err(refusal(format!("{parent} does not exist"), finding))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Checks that whoever serves can become the owner.
@@ -365,16 +315,8 @@ impl Site<'_> {
                 }));
             return Err(refusal(format!("{} can't be made", self.on()), finding));
         }
-        let step = Step::MakeFolder {
-            path: self.place.path.clone(),
-            uid: self.owner.uid,
-            gid: self.owner.gid,
-            mode: self.datastore.mode,
-        };
-        let after = format!(
-            "{}, owner {}:{}, mode {:o}",
-            self.place.path, self.owner.uid, self.owner.gid, self.datastore.mode
-        );
+        let owner = (self.owner.uid, self.owner.gid);
+        let (step, after) = self.as_folder().make(owner, self.datastore.mode);
         draft.propose(Proposal {
             reason: self.why_made("it does not exist"),
             gives: vec![Goal::Folder(self.name.clone())],
@@ -384,86 +326,32 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// Compares owner and mode of a folder that is there.
-    fn existing(
-        &self,
-        draft: &mut Draft,
-        seen: &PathFacts,
-        last: &Component,
-    ) -> Result<(), Refusal> {
-        if access::first_obstacle(std::slice::from_ref(last)).is_some() {
-            let finding = self
-                .error("BK105", format!("{} is not a folder", self.on()))
-                .fix(format!("correct the path at {}", self.datastore.declared));
-            return Err(refusal(format!("{} is not a folder", self.on()), finding));
-        }
-        self.ownership(draft, seen, last);
-        self.mode(draft, seen, last);
-        Ok(())
-    }
-
     fn ownership(&self, draft: &mut Draft, seen: &PathFacts, last: &Component) {
-        let same = (last.uid, last.gid) == (self.owner.uid, self.owner.gid);
-        let foreign = self.store.foreign_entries.unwrap_or(0);
-        if same && foreign == 0 {
+        let owner = (self.owner.uid, self.owner.gid);
+        let foreign = self.store.foreign_entries;
+        let Some(change) = self.as_folder().own(owner, seen, last, foreign) else {
             return;
-        }
-        let empty = seen.empty == Some(true);
-        // Unless it was counted, entries of others are assumed wherever there are entries.
-        let recursive = foreign > 0 || (!empty && self.store.foreign_entries.is_none());
-        let proposal = self.set_owner(seen, last, recursive, foreign + u64::from(!same));
-        let fixed = proposal.deferred.is_none();
-        let finding = if same {
-            self.foreign_entries(foreign)
+        };
+        let recursive = change.is_recursive();
+        let deferred = self.cant_give(last);
+        let finding = if (last.uid, last.gid) == owner {
+            self.foreign_entries(foreign.unwrap_or(0))
         } else {
             self.wrong_owner(seen, last)
         };
-        draft.find(finding.fix(self.chown(recursive)).fixed(fixed));
-        draft.propose(proposal);
-    }
-
-    fn set_owner(
-        &self,
-        seen: &PathFacts,
-        last: &Component,
-        recursive: bool,
-        entries: u64,
-    ) -> Proposal {
-        let to = format!("{}:{}", self.owner.uid, self.owner.gid);
-        let from = format!("{}:{}", last.uid, last.gid);
-        let step = Step::SetOwner {
-            path: self.place.path.clone(),
-            uid: self.owner.uid,
-            gid: self.owner.gid,
-            recursive,
-            entries,
-        };
-        let what = match (recursive, self.store.foreign_entries) {
-            (false, _) => self.place.path.clone(),
-            (true, Some(_)) => format!(
-                "{} under {}",
-                words::count(entries, "entry", "entries"),
-                self.place.path
-            ),
-            (true, None) => format!("{} and everything below it", self.place.path),
-        };
-        let gate = if recursive {
-            Some(self.gate(GateKind::Owner))
-        } else {
-            self.first_change_gate(seen)
-        };
-        Proposal {
-            before: Some(if from == to {
-                "partly others".to_owned()
-            } else {
-                from
-            }),
+        draft.find(finding.fix(self.chown(recursive)).fixed(deferred.is_none()));
+        draft.propose(Proposal {
+            before: Some(change.before),
             reason: format!("{} writes here and must own it", self.owner.words()),
             gives: vec![Goal::Owner(self.name.clone())],
-            gate,
-            deferred: self.cant_give(last),
-            ..self.proposal(step, format!("{what} owned by {to}"))
-        }
+            gate: if recursive {
+                Some(self.gate(GateKind::Owner))
+            } else {
+                self.first_change_gate(seen)
+            },
+            deferred,
+            ..self.proposal(change.step, change.after)
+        });
     }
 
     fn chown(&self, recursive: bool) -> String {
@@ -476,7 +364,7 @@ impl Site<'_> {
     fn as_root(&self, command: impl Fn((u32, u32)) -> String) -> String {
         let node = &self.place.node;
         let path = shell_word(&self.place.path);
-        match chain::outside(self.world, node, &self.owner) {
+        match container::outside(self.world, node, &self.owner) {
             Some((host, uid, gid)) => format!(
                 "on {host}, which {node} runs on, as root: {} what is {path} inside",
                 command((uid, gid))
@@ -533,11 +421,10 @@ impl Site<'_> {
     }
 
     fn mode(&self, draft: &mut Draft, seen: &PathFacts, last: &Component) {
-        let mode = last.mode & 0o7777;
-        let wanted = self.datastore.mode;
-        if mode == wanted {
+        let (mode, wanted) = (last.mode & 0o7777, self.datastore.mode);
+        let Some(change) = self.as_folder().set_mode(wanted, last) else {
             return;
-        }
+        };
         let message = format!("{} has mode {mode:o}, declared is {wanted:o}", self.on());
         let fix = format!(
             "on {}: chmod {wanted:o} {}",
@@ -555,18 +442,14 @@ impl Site<'_> {
             Finding::warning("BK116", self.address(), message)
         };
         draft.find(finding.fix(fix).fixed(deferred.is_none()));
-        let step = Step::SetMode {
-            path: self.place.path.clone(),
-            mode: wanted,
-        };
         draft.propose(Proposal {
-            before: Some(format!("{mode:o}")),
+            before: Some(change.before),
             reason: "the topology declares it".to_owned(),
             needs: vec![Goal::Owner(self.name.clone())],
             gives: vec![Goal::Mode(self.name.clone())],
             gate: self.first_change_gate(seen),
             deferred,
-            ..self.proposal(step, format!("{} mode {wanted:o}", self.place.path))
+            ..self.proposal(change.step, change.after)
         });
     }
 
@@ -627,8 +510,4 @@ impl Site<'_> {
         ];
         self.system_verdict(draft, ground, &goals)
     }
-}
-
-pub(super) fn same_path(a: &str, b: &str) -> bool {
-    a.trim_end_matches('/') == b.trim_end_matches('/')
 }

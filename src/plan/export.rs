@@ -9,8 +9,8 @@ use crate::model::system_files::{exports_word, heading};
 use crate::model::topology::{Reach, Squash};
 use crate::model::truenas::TrueNasShare;
 use crate::plan::change::{Finding, Step};
-use crate::plan::datastore::{Refusal, refusal};
 use crate::plan::draft::{Draft, Goal, Proposal};
+use crate::plan::folder::{Refusal, refusal};
 use crate::plan::share::Server;
 use crate::plan::words;
 

@@ -5,8 +5,9 @@
 
 use crate::model::observed::{Outcome, PathFacts};
 use crate::plan::change::Finding;
-use crate::plan::datastore::{Refusal, Site, refusal, same_path};
+use crate::plan::datastore::Site;
 use crate::plan::draft::{Draft, Ground};
+use crate::plan::folder::{Refusal, refusal};
 use crate::plan::{registry, words};
 
 impl Site<'_> {
@@ -28,7 +29,7 @@ impl Site<'_> {
         };
         let there = seen.components.last().map_or("/", |last| &last.path);
         let parent = words::parent(&self.place.path);
-        let cut = seen.outcome == Outcome::Missing && !same_path(there, parent);
+        let cut = seen.outcome == Outcome::Missing && !words::same_path(there, parent);
         let ground = Ground {
             node: &self.place.node,
             path: &self.place.path,

@@ -8,10 +8,10 @@ use crate::model::system_files::{FSTAB, MountUnit, device_unit, heading, is_kept
 use crate::model::topology::{Agent, Container, Disk, Mount, Mounted, Place, Share};
 use crate::model::{Address, Name};
 use crate::plan::change::{Finding, Gate, GateKind, Step};
-use crate::plan::datastore::{Refusal, refusal, same_path};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::folder::{Refusal, refusal};
 use crate::plan::registry;
-use crate::plan::words::shell_word;
+use crate::plan::words::{self, shell_word};
 
 /// One mount with everything its rules look at.
 struct Point<'a> {
@@ -143,7 +143,7 @@ impl Point<'_> {
 
     fn in_fstab(&self) -> bool {
         let mut targets = self.facts.fstab.iter();
-        targets.any(|target| same_path(target, self.path))
+        targets.any(|target| words::same_path(target, self.path))
     }
 
     fn mounted(&self, draft: &mut Draft) -> Result<(), Refusal> {

@@ -6,8 +6,9 @@ use crate::model::markers::Managed;
 use crate::model::observed::KeyState;
 use crate::model::{Address, Name};
 use crate::plan::change::Step;
-use crate::plan::datastore::{Refusal, Site, refusal};
+use crate::plan::datastore::Site;
 use crate::plan::draft::{Draft, Goal, Proposal};
+use crate::plan::folder::{Refusal, refusal};
 
 impl Site<'_> {
     /// Plans the repository, and checks that the one that is there is ours.

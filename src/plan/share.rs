@@ -3,17 +3,16 @@
 //! What an administrator exported by hand and serves as declared is left alone; what is
 //! exported otherwise by hand is never overwritten.
 
-use crate::model::observed::{Component, NodeFacts, Outcome, PathFacts};
+use crate::model::observed::{Component, NodeFacts, PathFacts};
 use crate::model::system_files::{exports_file, is_kept};
 use crate::model::topology::{Agent, Share};
 use crate::model::{Address, Name};
-use crate::plan::access::{self, Identity};
+use crate::plan::access::Identity;
 use crate::plan::change::{Finding, Gate, GateKind, Step};
 use crate::plan::dataset;
-use crate::plan::datastore::{Refusal, refusal, same_path};
 use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::folder::{Folder, Refusal};
 use crate::plan::registry;
-use crate::plan::words::{self, shell_word};
 
 /// The mode of a share's folder that is made, if the topology says nothing.
 const MODE: u32 = 0o755;
@@ -24,6 +23,7 @@ pub(super) struct Server<'a> {
     pub(super) name: &'a Name,
     pub(super) share: &'a Share,
     pub(super) facts: &'a NodeFacts,
+    login: Identity,
     /// The datastores that lie on it.
     pub(super) datastores: Vec<&'a Name>,
 }
@@ -63,6 +63,7 @@ fn server<'a>(world: World<'a>, name: &'a Name, share: &'a Share) -> Option<Serv
         name,
         share,
         facts,
+        login: Identity::login(&facts.login),
         datastores: world.topology.datastores.keys().filter(on_it).collect(),
     })
 }
@@ -133,87 +134,36 @@ impl Server<'_> {
         (path, text.map(|text| (text, ours(text))))
     }
 
-    fn on(&self) -> String {
-        format!("{}:{}", self.share.on, self.share.export)
+    /// Returns its folder, as it is declared.
+    fn as_folder(&self) -> Folder<'_> {
+        Folder {
+            address: self.address(),
+            node: &self.share.on,
+            path: &self.share.export,
+            declared: &self.share.declared,
+            facts: self.facts,
+            login: &self.login,
+        }
     }
 
     fn folder(&self, draft: &mut Draft) -> Result<(), Refusal> {
-        let seen = self.seen()?;
-        match (seen.outcome, seen.components.split_last()) {
-            (Outcome::Ok, Some((last, _))) => {
-                if access::first_obstacle(std::slice::from_ref(last)).is_some() {
-                    let finding = self
-                        .error("BK105", format!("{} is not a folder", self.on()))
-                        .fix(format!("correct the path at {}", self.share.declared));
-                    return Err(refusal(format!("{} is not a folder", self.on()), finding));
-                }
-                self.owner(draft, seen, last);
-                self.mode(draft, seen, last);
-                Ok(())
-            }
-            _ => self.make(draft, seen),
+        let folder = self.as_folder();
+        let seen = folder.seen()?;
+        if let Some(last) = seen.last() {
+            folder.is_folder(last)?;
+            self.owner(draft, seen, last);
+            self.mode(draft, seen, last);
+        } else {
+            folder.has_parent(seen.components.last())?;
+            self.make(draft);
         }
+        Ok(())
     }
 
-    fn seen(&self) -> Result<&PathFacts, Refusal> {
-        let login = Identity::login(&self.facts.login);
-        let (code, message, fix) = match self.facts.paths.get(&self.share.export) {
-            Some(seen) if matches!(seen.outcome, Outcome::Ok | Outcome::Missing) => {
-                return Ok(seen);
-            }
-            None => (
-                "BK119",
-                format!("{} was not looked at", self.on()),
-                "observe again",
-            ),
-            Some(seen) if seen.outcome == Outcome::Denied => (
-                "BK101",
-                format!(
-                    "{} may not look at {}: \"Permission denied (os error 13)\"",
-                    login.words(),
-                    self.on()
-                ),
-                "log in as root, or add become \"sudo\" to the node",
-            ),
-            Some(_) => (
-                "BK102",
-                format!("{} did not answer in time", self.on()),
-                "look at its disk: a pool that hangs holds up whoever touches it",
-            ),
-        };
-        let reason = format!("{} can't be looked at", self.on());
-        Err(refusal(reason, self.error(code, message).fix(fix)))
-    }
-
-    fn make(&self, draft: &mut Draft, seen: &PathFacts) -> Result<(), Refusal> {
-        let parent = words::parent(&self.share.export);
-        let there = seen.components.last().map_or("/", |last| &last.path);
-        if !same_path(there, parent) {
-            let message = format!(
-                "{parent} does not exist on {}; only the last folder of a share is made",
-                self.share.on
-            );
-            let finding = self
-                .error("BK103", message)
-                .because(vec![format!("the path exists as far as {there}")])
-                .fix(format!(
-                    "on {}: mkdir -p {}   or correct the path at {}",
-                    self.share.on,
-                    shell_word(parent),
-                    self.share.declared
-                ));
-            return Err(refusal(format!("{parent} does not exist"), finding));
-        }
-        let (uid, gid) = self.share.owner.as_ref().map_or((0, 0), |o| (o.uid, o.gid));
+    fn make(&self, draft: &mut Draft) {
+        let owner = self.share.owner.as_ref().map_or((0, 0), |o| (o.uid, o.gid));
         let mode = self.share.mode.unwrap_or(MODE);
-        let path = self.share.export.clone();
-        let after = format!("{path}, owner {uid}:{gid}, mode {mode:o}");
-        let step = Step::MakeFolder {
-            path,
-            uid,
-            gid,
-            mode,
-        };
+        let (step, after) = self.as_folder().make(owner, mode);
         let mut gives = self.gives(Goal::SharedFolder(self.name.clone()));
         gives.push(Goal::SharedRights(self.name.clone()));
         let is_lost = self.is_lost();
@@ -227,7 +177,6 @@ impl Server<'_> {
             gate: is_lost.then(|| self.gate(GateKind::Recreate)),
             ..self.proposal(step, after)
         });
-        Ok(())
     }
 
     /// Plans the owner that is declared; without one, the folder's owner is nobody's business.
@@ -235,70 +184,41 @@ impl Server<'_> {
         let Some(owner) = &self.share.owner else {
             return;
         };
-        let stores = || self.datastores.iter();
-        let facts = || stores().filter_map(|name| self.facts.datastores.get(*name));
         // Only what was counted against this owner is known.
-        let foreign = facts().filter_map(|store| store.foreign_entries).max();
-        let same = (last.uid, last.gid) == (owner.uid, owner.gid);
-        if same && foreign.unwrap_or(0) == 0 {
+        let stores = self.datastores.iter();
+        let facts = stores.filter_map(|name| self.facts.datastores.get(*name));
+        let foreign = facts.filter_map(|store| store.foreign_entries).max();
+        let numbers = (owner.uid, owner.gid);
+        let Some(change) = self.as_folder().own(numbers, seen, last, foreign) else {
             return;
-        }
-        let empty = seen.empty == Some(true);
-        let recursive = foreign.map_or(!empty, |foreign| foreign > 0);
-        let from = format!("{}:{}", last.uid, last.gid);
-        let to = format!("{}:{}", owner.uid, owner.gid);
-        let path = self.share.export.clone();
-        let entries = foreign.unwrap_or(0) + u64::from(!same);
-        let what = match (recursive, foreign) {
-            (false, _) => path.clone(),
-            (true, Some(_)) => {
-                format!("{} under {path}", words::count(entries, "entry", "entries"))
-            }
-            (true, None) => format!("{path} and everything below it"),
-        };
-        let step = Step::SetOwner {
-            path,
-            uid: owner.uid,
-            gid: owner.gid,
-            recursive,
-            entries,
         };
         draft.propose(Proposal {
-            before: Some(if same {
-                "partly others".to_owned()
-            } else {
-                from
-            }),
-            reason: format!("{} writes here and must own it", owner.user),
-            gives: self.gives(Goal::SharedRights(self.name.clone())),
-            gate: if recursive {
+            gate: if change.is_recursive() {
                 Some(self.gate(GateKind::Owner))
             } else {
                 self.first_change_gate(seen)
             },
-            ..self.proposal(step, format!("{what} owned by {to}"))
+            before: Some(change.before),
+            reason: format!("{} writes here and must own it", owner.user),
+            gives: self.gives(Goal::SharedRights(self.name.clone())),
+            ..self.proposal(change.step, change.after)
         });
     }
 
     fn mode(&self, draft: &mut Draft, seen: &PathFacts, last: &Component) {
-        let Some(wanted) = self.share.mode else {
+        let change = self
+            .share
+            .mode
+            .and_then(|mode| self.as_folder().set_mode(mode, last));
+        let Some(change) = change else {
             return;
-        };
-        let mode = last.mode & 0o7777;
-        if mode == wanted {
-            return;
-        }
-        let path = self.share.export.clone();
-        let step = Step::SetMode {
-            path: path.clone(),
-            mode: wanted,
         };
         draft.propose(Proposal {
-            before: Some(format!("{mode:o}")),
+            before: Some(change.before),
             reason: "the topology declares it".to_owned(),
             gives: self.gives(Goal::SharedRights(self.name.clone())),
             gate: self.first_change_gate(seen),
-            ..self.proposal(step, format!("{path} mode {wanted:o}"))
+            ..self.proposal(change.step, change.after)
         });
     }
 

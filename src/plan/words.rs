@@ -41,6 +41,11 @@ pub(super) fn parent(path: &str) -> &str {
     }
 }
 
+/// Returns whether two paths are one, whatever slashes end them.
+pub(super) fn same_path(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}
+
 /// Returns whether a path is another one or lies below it.
 pub(super) fn is_below(path: &str, folder: &str) -> bool {
     let folder = folder.trim_end_matches('/');
