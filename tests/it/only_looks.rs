@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use bkpctl::config::{Files, FilesError, load};
 use bkpctl::model::{Timestamp, Topology};
 use bkpctl::observe::{ObserveOptions, observe};
 use bkpctl::transport::{
@@ -13,6 +12,7 @@ use bkpctl::transport::{
 };
 use serde_json::Value;
 
+use crate::access_cases::topology_of;
 use crate::support::private_root::PrivateRoot;
 use crate::support::sandbox::{Ran, Sandbox};
 use crate::support::skip;
@@ -260,25 +260,6 @@ fn nothing_that_is_asked_of_it_runs() {
     untouched("a script, a program, a file");
 }
 
-struct OneFile(String);
-
-impl Files for OneFile {
-    fn read(&mut self, _: &str) -> Result<String, FilesError> {
-        Ok(self.0.clone())
-    }
-
-    fn list(&mut self, _: &str) -> Result<Vec<String>, FilesError> {
-        Err(FilesError::NotFound)
-    }
-}
-
-fn parsed(text: String) -> Topology {
-    let loaded = load("look.kdl", "/", &mut OneFile(text));
-    loaded
-        .topology
-        .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
-}
-
 /// Returns the question that a look at the machine asks.
 fn question(topology: &Topology) -> String {
     let heard = Arc::new(Mutex::new(String::new()));
@@ -312,7 +293,7 @@ fn a_question_asks_for_facts_and_for_nothing_else() {
     let machine = Machine::new();
     let canary = machine.sandbox.join("canary");
     let touch = format!("touch {}", canary.display());
-    let good = question(&parsed(machine.topology(&machine.look_key())));
+    let good = question(&topology_of(&machine.topology(&machine.look_key())));
     let ssh = Ssh::new(&machine.target()).expect("well-formed");
     let ask = |question: String| ssh.run(&Script::new(touch.clone()).question(question));
 
