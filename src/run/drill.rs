@@ -308,15 +308,24 @@ fn record(
     };
     proof.mac = mac(key, &proof);
     let json = serde_json::to_vec(&proof).expect("a proof is plain data");
-    let stamp = at.to_string().replace(['-', ':'], "");
-    let short = report.snapshot.get(..8).unwrap_or(&report.snapshot);
-    let file = format!("{stamp}-{short}.json");
+    let file = file_name(at, &report.snapshot);
     let name = StoreName::within(Folder::Proofs, &[order.drill, &file])
         .map_err(|error| Fault::store(&error))?;
     store
         .put(&name, &json)
         .map(drop)
         .map_err(|error| Fault::store(&error))
+}
+
+/// Returns the file of a proof; the order of names is that of time.
+///
+/// To the second two tries of one snapshot would share a name, and the later one, which may have
+/// failed, would not be written.
+fn file_name(at: Timestamp, snapshot: &str) -> String {
+    let stamp = at.to_string().replace(['-', ':', 'Z'], "");
+    let nanos = at.0.rem_euclid(1_000_000_000);
+    let short = snapshot.get(..8).unwrap_or(snapshot);
+    format!("{stamp}.{nanos:09}Z-{short}.json")
 }
 
 /// Returns the code over everything else in a proof.
@@ -371,6 +380,20 @@ pub fn place(topology: &Topology, on: Option<&Name>) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_tries_within_a_second_are_two_proofs_in_their_order() {
+        let second = 1_795_410_000_000_000_000;
+        let names = [
+            second,
+            second + 5,
+            second + 999_999_999,
+            second + 1_000_000_000,
+        ]
+        .map(|at| file_name(Timestamp(at), "abcdef0123"));
+        assert_eq!(names[1], "20261123T050000.000000005Z-abcdef01.json");
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+    }
 
     #[test]
     fn a_proof_counts_only_as_its_writer_left_it() {
