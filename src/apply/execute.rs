@@ -1,12 +1,9 @@
 //! From a plan to the world: each step is handed to whoever can do it, nothing is decided.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use serde_json::json;
-
 use crate::apply::outcome::{Observer, Outcome};
 use crate::apply::schedule::run_all;
-use crate::model::{ByteSize, Name};
+use crate::model::journal::Event;
+use crate::model::{ByteSize, JournalLine, Name};
 use crate::plan::Plan;
 use crate::plan::change::{Action, Step};
 use crate::run::Cancel;
@@ -14,7 +11,7 @@ use crate::run::fleet::Fleet;
 use crate::run::job::Progress;
 use crate::run::message::Fault;
 use crate::run::node::{NodeCall, NodeReply};
-use crate::run::{backup, drill, keys, repository, sync};
+use crate::run::{backup, drill, here, keys, repository, sync};
 
 /// Carries out every action of a plan that is not put off.
 ///
@@ -28,12 +25,12 @@ pub fn apply(plan: &Plan, fleet: &Fleet, observer: &dyn Observer, cancel: &Cance
             fleet,
         };
         if !entry.comes_before_the_agent() {
-            entry.line("begin", None)?;
+            entry.line(Event::Begin, None)?;
         }
         let result = carry_out(action, fleet, observer, cancel);
         let written = match &result {
-            Ok(words) => entry.line("done", Some(words)),
-            Err(fault) => entry.line("failed", Some(&fault.message)),
+            Ok(words) => entry.line(Event::Done, Some(words)),
+            Err(fault) => entry.line(Event::Failed, Some(&fault.message)),
         };
         // What was done is done, also where it could not be written down.
         if let Err(fault) = written {
@@ -202,26 +199,22 @@ impl Entry<'_> {
         matches!(self.action.step, Step::PlaceBinary { .. })
     }
 
-    fn line(&self, event: &str, words: Option<&str>) -> Result<(), Fault> {
+    fn line(&self, event: Event, words: Option<&str>) -> Result<(), Fault> {
         // Actions where bkpctl itself runs, outside any node, leave no journal.
         if !self.plan.topology.nodes.contains_key(&self.action.node) {
             return Ok(());
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        let line = json!({
-            "time": crate::model::Timestamp::from_seconds(now as i64).to_string(),
-            "plan": self.plan.digest,
-            "action": self.action.id,
-            "address": self.action.address,
-            "event": event,
-            "words": words.unwrap_or(&self.action.after_words),
-        });
+        let words = words.unwrap_or(&self.action.after_words);
+        let line = JournalLine {
+            plan: Some(self.plan.digest.clone()),
+            action: Some(self.action.id),
+            address: Some(self.action.address.clone()),
+            ..JournalLine::new(here::now(), event, words)
+        };
         let folder = self.fleet.state_folder(&self.action.node)?;
         let call = NodeCall::Journal {
             folder,
-            line: line.to_string(),
+            line: line.text(),
         };
         self.fleet.hands(&self.action.node)?.ask(call).map(drop)
     }

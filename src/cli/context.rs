@@ -15,6 +15,7 @@ use crate::model::{Observed, Timestamp, Topology};
 use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
 use crate::run::fleet::{Connect, Fleet, transport};
+pub use crate::run::here::now;
 use crate::run::{drill, here, keys};
 use crate::transport::Ask;
 
@@ -169,14 +170,6 @@ impl Again {
     pub fn plan_now(&self) -> Result<Plan, Failure> {
         Ok(crate::plan::plan(&self.topology, &self.observe()?, now()))
     }
-}
-
-/// Returns the time of this machine's clock.
-pub fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| {
-        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-    }))
 }
 
 /// Says how nodes are reached, from the command line.

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::engine::disk::{Disk, RealDisk};
 use crate::engine::env::Env;
 use crate::engine::store::{Dir, DirOptions, Store};
 use crate::model::observed::Binary;
 use crate::model::topology::Owner;
-use crate::model::{Amount, ByteSize};
+use crate::model::{Amount, ByteSize, Timestamp};
 use crate::run::message::Fault;
 use crate::run::reserve::Reserved;
 
@@ -21,6 +22,14 @@ const ELF_MACHINES: [(u16, &str); 4] = [
     (0x28, "armv7l"),
     (0xf3, "riscv64"),
 ];
+
+/// Returns the time of this machine's clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }))
+}
 
 /// Returns the numeric user that this process acts as.
 pub fn effective_uid() -> u32 {

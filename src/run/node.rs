@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::Fault;
 use super::system::{self, SystemFile};
+use crate::model::journal::JOURNAL_FILE;
 
 /// One small change to a machine, or one question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,7 +213,7 @@ fn take_lock(folder: &Path, holder: &str, held: &Held) -> Result<NodeReply, Faul
 
 fn append_journal(folder: &Path, line: &str) -> Result<NodeReply, Fault> {
     state_folder(folder)?;
-    let path = folder.join("journal.ndjson");
+    let path = folder.join(JOURNAL_FILE);
     let append = || -> io::Result<()> {
         let mut file = OpenOptions::new()
             .append(true)
