@@ -1,11 +1,12 @@
 //! The whole path on one machine: declare, plan, apply, prove.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use bkpctl::engine::store::Folder;
 
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Ran, Sandbox};
 use crate::support::tree::{assert_same, each_below, make_tree, noise};
 
 const TOPOLOGY: &str = r#"
@@ -101,19 +102,6 @@ fn equal_states_give_plans_with_equal_digests() {
 }
 
 #[test]
-fn a_saved_plan_is_applied_once_and_is_stale_afterwards() {
-    let sandbox = sandbox();
-    sandbox.run(&["plan", "-o", "saved.json"]).exits(0);
-    sandbox
-        .run(&["apply", "saved.json", "--auto-approve"])
-        .exits(0);
-    sandbox
-        .run(&["apply", "saved.json", "--auto-approve"])
-        .exits(5)
-        .says("no longer fits");
-}
-
-#[test]
 fn a_change_of_the_topology_shows_as_a_change_of_its_plans() {
     let sandbox = sandbox();
     let test = |more: &[&str]| sandbox.run(&[&["test"], more].concat());
@@ -203,8 +191,25 @@ fn a_repository_that_was_hardly_begun_is_finished_without_a_further_yes() {
         let path = sandbox.join("first").join(folder);
         fs::create_dir_all(path).expect("a folder");
     }
+    // Further on, the slots of its key and a copy of the marker are there already.
+    let mut init = sandbox.command(&["store", "init", "second"]);
+    let ran = init.env("BKPCTL_PASSPHRASE", "of another try").output();
+    Ran::of(&ran.expect("the binary runs")).exits(0);
+    fs::set_permissions(sandbox.join("second"), fs::Permissions::from_mode(0o750)).expect("a mode");
+    fs::remove_file(sandbox.join("second/bkpctl.json")).expect("the marker");
     sandbox.run(&["apply", "--auto-approve"]).exits(0);
     sandbox.run(&["plan", "--detailed-exitcode"]).exits(0);
+}
+
+#[test]
+fn a_repository_that_lost_its_marker_is_not_made_anew_without_a_yes() {
+    let sandbox = sandbox();
+    fs::create_dir_all(sandbox.join("first/packs/ab")).expect("folders");
+    sandbox.write("first/packs/ab/pack", "x");
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(1)
+        .says("datastore.first:non-empty needs an explicit yes");
 }
 
 #[test]
