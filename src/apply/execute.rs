@@ -1,44 +1,45 @@
 //! From a plan to the world: each step is handed to whoever can do it, nothing is decided.
 
+use crate::apply::order::{Order, Stop};
 use crate::apply::outcome::{Observer, Outcome};
+use crate::apply::record::Record;
 use crate::apply::schedule::run_all;
-use crate::model::journal::Event;
-use crate::model::{ByteSize, JournalLine, Name};
-use crate::plan::Plan;
+use crate::model::{ByteSize, Name};
 use crate::plan::change::{Action, Step};
 use crate::run::Cancel;
 use crate::run::fleet::Fleet;
 use crate::run::job::Progress;
 use crate::run::message::Fault;
 use crate::run::node::{NodeCall, NodeReply};
-use crate::run::{backup, drill, here, keys, repository, sync};
+use crate::run::{backup, drill, keys, repository, sync};
 
-/// Carries out every action of a plan that is not put off.
+/// Carries out every action of a plan that is ready.
 ///
 /// The caller has asked for every gate already. Actions that need one that failed are
 /// skipped, all others go on; each is written to its node's journal before and after.
-pub fn apply(plan: &Plan, fleet: &Fleet, observer: &dyn Observer, cancel: &Cancel) -> Outcome {
-    run_all(plan, observer, cancel, &|action| {
-        let entry = Entry {
-            plan,
-            action,
-            fleet,
-        };
-        if !entry.comes_before_the_agent() {
-            entry.line(Event::Begin, None)?;
-        }
-        let result = carry_out(action, fleet, observer, cancel);
-        let written = match &result {
-            Ok(words) => entry.line(Event::Done, Some(words)),
-            Err(fault) => entry.line(Event::Failed, Some(&fault.message)),
-        };
+///
+/// # Errors
+///
+/// Nothing was begun: another apply holds a node, or the plan was carried out before.
+pub fn apply(
+    order: &Order<'_>,
+    fleet: &Fleet,
+    observer: &dyn Observer,
+    stop: &Stop,
+) -> Result<Outcome, Fault> {
+    let record = Record::open(order, fleet)?;
+    let outcome = run_all(order, observer, stop, &|action| {
+        record.begin(action)?;
+        let result = carry_out(action, fleet, observer, &stop.abort);
         // What was done is done, also where it could not be written down.
-        if let Err(fault) = written {
+        if let Err(fault) = record.end(action, &result) {
             let words = format!("the journal could not be written: {}", fault.message);
             observer.note(&action.node, &words);
         }
         result
-    })
+    });
+    record.close(&outcome, observer);
+    Ok(outcome)
 }
 
 fn carry_out(
@@ -182,40 +183,6 @@ fn change(
     match fleet.hands(node)?.ask(call)? {
         NodeReply::Changed(1) => Ok(format!("{}, 1 entry changed", words())),
         NodeReply::Changed(n) => Ok(format!("{}, {n} entries changed", words())),
-        NodeReply::Done | NodeReply::Text(_) => Ok(words()),
-    }
-}
-
-/// One action's lines in its node's journal.
-struct Entry<'a> {
-    plan: &'a Plan,
-    action: &'a Action,
-    fleet: &'a Fleet,
-}
-
-impl Entry<'_> {
-    /// Returns whether the action makes the journal possible in the first place.
-    fn comes_before_the_agent(&self) -> bool {
-        matches!(self.action.step, Step::PlaceBinary { .. })
-    }
-
-    fn line(&self, event: Event, words: Option<&str>) -> Result<(), Fault> {
-        // Actions where bkpctl itself runs, outside any node, leave no journal.
-        if !self.plan.topology.nodes.contains_key(&self.action.node) {
-            return Ok(());
-        }
-        let words = words.unwrap_or(&self.action.after_words);
-        let line = JournalLine {
-            plan: Some(self.plan.digest.clone()),
-            action: Some(self.action.id),
-            address: Some(self.action.address.clone()),
-            ..JournalLine::new(here::now(), event, words)
-        };
-        let folder = self.fleet.state_folder(&self.action.node)?;
-        let call = NodeCall::Journal {
-            folder,
-            line: line.text(),
-        };
-        self.fleet.hands(&self.action.node)?.ask(call).map(drop)
+        NodeReply::Done | NodeReply::Text(_) | NodeReply::Opening(_) => Ok(words()),
     }
 }

@@ -27,7 +27,9 @@ pub enum Ended {
         /// The action it waited for.
         needed: usize,
     },
-    /// The plan had put it off.
+    /// What it would bring about is there already.
+    Already,
+    /// It is put off.
     Deferred {
         /// Why.
         reason: String,
@@ -50,6 +52,12 @@ impl Outcome {
             .iter()
             .filter(|e| matches!(e, Ended::Done { .. }))
             .count()
+    }
+
+    /// Returns how many actions were passed over, as what they would bring about is there.
+    pub fn already(&self) -> usize {
+        let is = |e: &&Ended| matches!(e, Ended::Already);
+        self.ended.iter().filter(is).count()
     }
 
     /// Returns how many actions failed.

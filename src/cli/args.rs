@@ -43,6 +43,8 @@ pub enum Command {
     Observe(Observe),
     /// Carry the changes out: owners, repositories, copies, drills
     Apply(Apply),
+    /// Show a saved plan, and reach no machine
+    Show(Show),
     /// Run one job now
     Run(Run),
     /// Show the age of every copy and proof
@@ -257,6 +259,34 @@ pub struct Apply {
     /// Say yes to a gate, as the plan names it
     #[arg(long, value_name = "ADDRESS:KIND")]
     pub allow: Vec<String>,
+    /// Do only what a plan with this digest does (16 or more of its digits)
+    #[arg(long, value_name = "DIGEST")]
+    pub expect: Option<String>,
+    /// Go on with an apply that was broken off, and do nothing that was not part of it
+    #[arg(long)]
+    pub resume: bool,
+    /// How many changes are made at the same time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub parallel: u16,
+    /// How many copies are written to one disk at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub writers_per_disk: u16,
+    /// Show every detail
+    #[arg(long)]
+    pub detail: bool,
+}
+
+/// `show`
+#[derive(Debug, Args)]
+pub struct Show {
+    /// A plan that was saved by bkpctl plan -o
+    pub plan: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Print Markdown for a comment on a pull request
+    #[arg(long, conflicts_with_all = ["json", "detail"])]
+    pub md: bool,
     /// Show every detail
     #[arg(long)]
     pub detail: bool,

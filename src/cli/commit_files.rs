@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use crate::cli::topology_files::{SIZE_MAX, text};
 use crate::config::{Files, FilesError};
+use crate::plan::saved::Commit;
 
 /// The longest listing of a folder that is read.
 const LIST_MAX: u64 = 16 << 20;
@@ -76,6 +77,17 @@ impl CommitFiles {
         }
         Ok(&self.listed[folder])
     }
+}
+
+/// Says where a folder stands in git; none if it is in no repository, or has no commit.
+pub fn standing(folder: &Path) -> Option<Commit> {
+    let id = CommitFiles::find(folder, "HEAD").ok()?.commit;
+    // One changed file is enough to know.
+    let changed = git(folder, &["status", "--porcelain", "--", "."], 1).ok()?;
+    Some(Commit {
+        id,
+        dirty: !changed.is_empty(),
+    })
 }
 
 /// One line of `git ls-tree`: mode, type and id, a tab, the name.

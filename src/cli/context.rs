@@ -1,5 +1,6 @@
 //! What every command shares: how to print, and how to get from a path to a plan.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use crate::cli::args::Reach;
 use crate::cli::exit::Failure;
 use crate::cli::load::load;
 use crate::cli::render::text::Style;
-use crate::model::{Observed, Timestamp, Topology};
+use crate::model::{Name, Observed, Timestamp, Topology};
 use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
+use crate::plan::need::nodes;
 use crate::run::fleet::{Connect, Fleet, transport};
 pub use crate::run::here::now;
 use crate::run::{drill, here, keys};
@@ -120,43 +122,56 @@ impl Context {
             topology,
             connect: connect(reach),
         };
-        let observed = again.observe()?;
+        let observed = again.observe(None)?;
         Ok((now(), observed))
     }
 
-    /// Looks again at the nodes of a saved plan.
-    pub fn look_again(&self, saved: &Plan, reach: &Reach) -> Result<Look, Failure> {
-        look_at(saved.topology.clone(), connect(reach))
+    /// Looks at what a saved plan's actions rely on, and at nothing else.
+    pub fn look_for(&self, saved: &Plan, reach: &Reach) -> Result<Look, Failure> {
+        let again = Again {
+            topology: saved.topology.clone(),
+            connect: connect(reach),
+        };
+        let start = Instant::now();
+        let observed = again.observe(Some(nodes(&saved.topology, saved.pending())))?;
+        Ok(again.seen(saved.clone(), observed, start.elapsed()))
     }
 }
 
 fn look_at(topology: Topology, connect: Connect) -> Result<Look, Failure> {
     let again = Again { topology, connect };
     let start = Instant::now();
-    let observed = again.observe()?;
+    let observed = again.observe(None)?;
     let plan = crate::plan::plan(&again.topology, &observed, now());
-    let took = start.elapsed();
-    let fleet = Fleet::new(
-        again.topology.clone(),
-        observed,
-        again.connect.clone(),
-        here::holder(),
-    );
-    Ok(Look {
-        plan,
-        fleet,
-        again,
-        took,
-    })
+    Ok(again.seen(plan, observed, start.elapsed()))
 }
 
 impl Again {
-    fn observe(&self) -> Result<Observed, Failure> {
+    fn seen(self, plan: Plan, observed: Observed, took: Duration) -> Look {
+        let fleet = Fleet::new(
+            self.topology.clone(),
+            observed,
+            self.connect.clone(),
+            here::holder(),
+        );
+        Look {
+            plan,
+            fleet,
+            again: self,
+            took,
+        }
+    }
+
+    /// Looks at these nodes, or at all of them.
+    fn observe(&self, only: Option<BTreeSet<Name>>) -> Result<Observed, Failure> {
         let mut observed = observe(
             &self.topology,
             &|name, node| transport(&self.topology, name, node, &self.connect),
             &now,
-            &ObserveOptions::default(),
+            &ObserveOptions {
+                only,
+                ..ObserveOptions::default()
+            },
         );
         drill::drop_forged(&self.topology, &mut observed);
         observed.keys = keys::look(&self.topology);
@@ -166,9 +181,18 @@ impl Again {
         Ok(observed)
     }
 
+    /// Looks at the world as it is now, as far as some actions rely on it.
+    pub fn observe_for(&self, plan: &Plan) -> Result<Observed, Failure> {
+        self.observe(Some(nodes(&self.topology, plan.pending())))
+    }
+
     /// Looks at the world as it is now and plans.
     pub fn plan_now(&self) -> Result<Plan, Failure> {
-        Ok(crate::plan::plan(&self.topology, &self.observe()?, now()))
+        Ok(crate::plan::plan(
+            &self.topology,
+            &self.observe(None)?,
+            now(),
+        ))
     }
 }
 

@@ -119,6 +119,11 @@ impl Display {
         }
     }
 
+    /// Says something that is about no single action.
+    pub fn warn(&self, line: &str) {
+        self.say(&format!(" ⚠ {line}"));
+    }
+
     fn head(&self, action: usize) -> String {
         let (mut places, mut subjects) = (4, 8);
         for label in &self.labels {
@@ -224,6 +229,7 @@ impl Observer for Display {
                     took(*time)
                 ));
             }
+            Ended::Already => self.say(&format!(" = {head}  is so already")),
             // The end table tells these.
             Ended::Skipped { .. } | Ended::Deferred { .. } | Ended::Stopped => {}
         }

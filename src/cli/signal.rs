@@ -1,9 +1,19 @@
-//! Interrupts: the first asks running work to stop at a good place, the second ends it.
+//! Interrupts: the first asks work to stop at a good place, a further one ends it.
 
 use std::thread;
 
+use crate::apply::Stop;
 use crate::run::Cancel;
 use crate::run::command::end_all;
+
+/// Which signal came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM, after which a machine does not wait for long.
+    Terminate,
+}
 
 /// Returns a request to stop that Ctrl-C or SIGTERM makes.
 ///
@@ -12,6 +22,42 @@ use crate::run::command::end_all;
 pub fn stop_on_interrupt() -> Cancel {
     let cancel = Cancel::default();
     let flag = cancel.clone();
+    on_signals(move |nth, _| match nth {
+        1 => flag.cancel(),
+        _ => end_now(),
+    });
+    cancel
+}
+
+/// Returns a request to stop an apply: the first Ctrl-C lets what runs come to its end, the
+/// second one, or SIGTERM, stops it at a good place, and one more ends the process at once.
+///
+/// `tell` is called with a line for whoever asked.
+pub fn stop_in_steps(tell: impl Fn(&str) + Send + 'static) -> Stop {
+    let stop = Stop::default();
+    let flags = stop.clone();
+    on_signals(move |_, signal| {
+        if flags.abort.is_cancelled() {
+            end_now();
+        } else if signal == Signal::Terminate || flags.drain.is_cancelled() {
+            flags.drain.cancel();
+            flags.abort.cancel();
+            tell("stopping now, at the next good place; once more ends bkpctl at once");
+        } else {
+            flags.drain.cancel();
+            tell("nothing more is begun, and what runs comes to its end; once more stops it");
+        }
+    });
+    stop
+}
+
+fn end_now() -> ! {
+    end_all();
+    std::process::exit(130);
+}
+
+/// Calls back at each signal, with how many there were.
+fn on_signals(act: impl Fn(u32, Signal) + Send + 'static) {
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -27,15 +73,13 @@ pub fn stop_on_interrupt() -> Cancel {
             ) else {
                 return;
             };
-            let mut wait = async || {
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            };
-            wait().await;
-            flag.cancel();
-            wait().await;
-            end_all();
-            std::process::exit(130);
+            for nth in 1.. {
+                let came = tokio::select! {
+                    _ = interrupt.recv() => Signal::Interrupt,
+                    _ = terminate.recv() => Signal::Terminate,
+                };
+                act(nth, came);
+            }
         });
     });
-    cancel
 }

@@ -41,6 +41,15 @@ pub struct JournalLine {
     pub address: Option<Address>,
     /// What happened to it.
     pub event: Event,
+    /// Who carries a plan out, where it is opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// What of the plan is to be done on this node, where it is opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// The gates that were said yes to, where it is opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<String>,
     /// What is done, what was done, or why it failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub words: String,
@@ -50,6 +59,12 @@ pub struct JournalLine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// A plan is about to be carried out.
+    Opened,
+    /// A plan came to its end, and nothing of it is left to do.
+    Closed,
+    /// A plan was broken off: something of it failed or was not tried.
+    BrokenOff,
     /// It is about to be done.
     Begin,
     /// It is done.
@@ -71,6 +86,9 @@ impl JournalLine {
             job: None,
             action: None,
             address: None,
+            holder: None,
+            actions: Vec::new(),
+            allowed: Vec::new(),
             event,
             words: words.into(),
         }
@@ -91,6 +109,9 @@ impl Event {
     /// Returns the event's word.
     pub fn word(&self) -> &str {
         match self {
+            Self::Opened => "opened",
+            Self::Closed => "closed",
+            Self::BrokenOff => "broken_off",
             Self::Begin => "begin",
             Self::Done => "done",
             Self::Failed => "failed",
@@ -105,6 +126,10 @@ mod rfc3339 {
 
     use super::Timestamp;
 
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands values over by reference"
+    )]
     pub(super) fn serialize<S: Serializer>(
         time: &Timestamp,
         serializer: S,

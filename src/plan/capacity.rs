@@ -219,7 +219,9 @@ impl Ledger {
         Landing {
             node: spot.node.clone(),
             path: spot.path.to_owned(),
+            disk: disk(world, spot.node, seen),
             bytes_max: bytes.max,
+            must_fit: bytes.must_fit,
             free: free.map(|free| thin.map_or(free, |thin| thin.free.min(free))),
             reserve,
             fits: (is_known || is_nothing || limit.is_some()).then_some(limit.is_none()),
@@ -292,6 +294,55 @@ fn line((node, mount): &(Name, String), space: Space, spent: &Spent) -> Capacity
 
 fn seen<'a>(world: World<'a>, node: &Name, path: &str) -> Option<&'a PathFacts> {
     world.observed.reached(node.as_str())?.paths.get(path)
+}
+
+/// Returns how many bytes the filesystem of a path still takes.
+pub(super) fn room(world: World<'_>, node: &Name, path: &str) -> Option<ByteSize> {
+    Some(seen(world, node, path)?.space?.free)
+}
+
+/// Returns the thin pool below a path's filesystem, and how many bytes it still gives.
+pub(super) fn thin_room(
+    world: World<'_>,
+    node: &Name,
+    path: &str,
+) -> Option<((Name, String), ByteSize)> {
+    let thin = ThinPool::below(world, node, seen(world, node, path))?;
+    Some((thin.key, thin.free))
+}
+
+/// Names what a path's filesystem lies on: the pool below it, or the disk of its partition.
+fn disk(world: World<'_>, node: &Name, seen: Option<&PathFacts>) -> Option<String> {
+    if let Some(thin) = ThinPool::below(world, node, seen) {
+        return Some(thin.label);
+    }
+    let mount = seen?.mount.as_ref()?;
+    if mount.fstype == "zfs" {
+        return mount.source.split('/').next().map(str::to_owned);
+    }
+    Some(whole_disk(&mount.source).to_owned())
+}
+
+/// Returns the disk that a partition is of: `/dev/sdb` for `/dev/sdb1`.
+fn whole_disk(device: &str) -> &str {
+    let without = device.trim_end_matches(|last: char| last.is_ascii_digit());
+    if without.len() == device.len() {
+        return device;
+    }
+    // Disks whose own names end in a digit set the partition's number off with a p.
+    if device.starts_with("/dev/nvme") || device.starts_with("/dev/mmcblk") {
+        return without.strip_suffix('p').unwrap_or(device);
+    }
+    let plain = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd"];
+    if plain.iter().any(|start| device.starts_with(start)) {
+        return without;
+    }
+    device
+}
+
+/// Names the filesystem that a path is on.
+pub(super) fn filesystem(world: World<'_>, node: &Name, path: &str) -> (Name, String) {
+    pool(seen(world, node, path), node, path)
 }
 
 /// Returns the filesystem that a path is on, or the path itself where that is unknown.

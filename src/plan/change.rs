@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::markers::{Managed, Registry};
 use crate::model::topology::Topology;
 use crate::model::{Address, ByteSize, Name, Period, Timestamp};
+use crate::plan::need::Need;
 
 /// The version of the plan's JSON form; a reader refuses a higher one.
 pub const PLAN_FORMAT: u32 = 1;
@@ -111,6 +112,12 @@ pub struct Action {
     pub gate: Option<Gate>,
     /// Why it can't be done now, if it can't.
     pub deferred: Option<String>,
+    /// What it relies on; a saved plan is stale where one of these changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+    /// How one sees that it is done; it is passed over where all of these hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<Need>,
     /// How many bytes would be read, as far as can be told.
     pub reads: Option<ByteSize>,
     /// Every place where bytes would land.
@@ -279,8 +286,14 @@ pub struct Landing {
     pub node: Name,
     /// The path.
     pub path: String,
+    /// What it lies on: a disk, a pool or a server's export, as the node calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// The most that can land there, assuming nothing is shared or compressed.
     pub bytes_max: Option<ByteSize>,
+    /// What has to fit for the action to go ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub must_fit: Option<ByteSize>,
     /// What is free there now.
     pub free: Option<ByteSize>,
     /// What must stay free there.
@@ -441,6 +454,35 @@ pub struct CapacityLine {
     pub free_after: Option<ByteSize>,
     /// What must stay free.
     pub reserve: ByteSize,
+}
+
+impl Action {
+    /// Names what it does, in the same way in every plan that wants it: `owner datastore.primary`.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.step.word(), self.address)
+    }
+}
+
+impl Step {
+    /// Returns the word for what it does.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::CreateKey { .. } => "key",
+            Self::PlaceBinary { .. } => "binary",
+            Self::MakeFolder { .. } => "folder",
+            Self::SetOwner { .. } => "owner",
+            Self::SetMode { .. } => "mode",
+            Self::SetQuota { .. } => "quota",
+            Self::Export { .. } => "export",
+            Self::Mount { .. } => "mount",
+            Self::MakeRepository { .. } => "repository",
+            Self::WriteManaged { .. } => "marker",
+            Self::Register { .. } => "registry",
+            Self::Copy { .. } => "copy",
+            Self::Sync { .. } => "sync",
+            Self::Drill { .. } => "drill",
+        }
+    }
 }
 
 impl Plan {

@@ -7,8 +7,8 @@ use crate::plan::draft::{Draft, World};
 use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
 use crate::plan::{
-    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, key, mount, node,
-    order, phase, policy, registry, share, source, sync, thin, unsupported, vzdump,
+    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, key, mount, need,
+    node, order, phase, policy, registry, share, source, sync, thin, unsupported, vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -62,7 +62,8 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
     policy::gaps(&outlook, &mut draft);
 
     let capacity = draft.ledger.lines(world, &stores);
-    let actions = order::order(draft.proposals);
+    let mut actions = order::order(draft.proposals);
+    need::record(world, &mut actions);
     Plan {
         format: PLAN_FORMAT,
         digest: digest::digest(&actions),

@@ -113,6 +113,8 @@ fn action(id: usize, proposal: Proposal, after: BTreeSet<usize>) -> Action {
         after,
         gate: proposal.gate,
         deferred: proposal.deferred,
+        needs: Vec::new(),
+        done: Vec::new(),
         reads: proposal.reads,
         landing: proposal.landing,
     }

@@ -270,6 +270,14 @@ impl Scene<'_> {
         let Some(seen) = node.paths.get_mut(path) else {
             return;
         };
+        // What is mounted there already only gets a unit.
+        if seen
+            .mount
+            .as_ref()
+            .is_some_and(|mount| mount.target == path)
+        {
+            return;
+        }
         let is_whole = |last: &Component| last.path == path;
         if !seen.components.last().is_some_and(is_whole) {
             seen.components.push(Component {

@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod frame;
 pub mod here;
 pub mod job;
+pub mod journal;
 pub mod keys;
 pub mod leave;
 pub mod link;

@@ -14,9 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::journal::{self, Opening};
 use super::message::Fault;
 use super::system::{self, SystemFile};
-use crate::model::journal::JOURNAL_FILE;
 
 /// One small change to a machine, or one question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,13 @@ pub enum NodeCall {
         folder: String,
         /// The line, without its end.
         line: String,
+    },
+    /// Asks the journal when a plan was begun, or which was begun and is not at its end.
+    Opening {
+        /// Our folder on the node.
+        folder: String,
+        /// The plan's id; left out, the newest that has something left to do.
+        plan: Option<String>,
     },
     /// Writes a small file of ours, replacing it in one step.
     WriteState {
@@ -113,6 +120,8 @@ pub enum NodeReply {
     Changed(u64),
     /// The answer to a question.
     Text(String),
+    /// What the journal says of a plan.
+    Opening(Option<Box<Opening>>),
 }
 
 /// The locks that this process holds, by folder; they end with the process.
@@ -125,6 +134,10 @@ pub fn carry_out(call: &NodeCall, held: &Held) -> Result<NodeReply, Fault> {
         NodeCall::Identify => own_hash().map(NodeReply::Text),
         NodeCall::Lock { folder, holder } => take_lock(Path::new(folder), holder, held),
         NodeCall::Journal { folder, line } => append_journal(Path::new(folder), line),
+        NodeCall::Opening { folder, plan } => {
+            let opening = journal::opening(Path::new(folder), plan.as_deref())?;
+            Ok(NodeReply::Opening(opening.map(Box::new)))
+        }
         NodeCall::WriteState {
             folder,
             name,
@@ -213,18 +226,7 @@ fn take_lock(folder: &Path, holder: &str, held: &Held) -> Result<NodeReply, Faul
 
 fn append_journal(folder: &Path, line: &str) -> Result<NodeReply, Fault> {
     state_folder(folder)?;
-    let path = folder.join(JOURNAL_FILE);
-    let append = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)?;
-        file.write_all(format!("{line}\n").as_bytes())?;
-        file.sync_all()?;
-        File::open(folder)?.sync_all()
-    };
-    append().map_err(|e| Fault::io(&format!("write {}", path.display()), &e))?;
+    journal::append(folder, line)?;
     Ok(NodeReply::Done)
 }
 

@@ -1,6 +1,7 @@
 //! Integration tests: one binary.
 
 mod access_cases;
+mod apply_faults;
 mod architecture;
 mod collect;
 mod diff;
@@ -14,6 +15,7 @@ mod plan_cases;
 mod plan_laws;
 mod reader;
 mod reading_key;
+mod saved_plans;
 mod schemas;
 mod sources;
 mod ssh_threads;

@@ -19,6 +19,7 @@ use bkpctl::model::topology::{
 use bkpctl::model::zfs::{ZfsDataset, ZfsFacts};
 use bkpctl::model::{Address, Amount, ByteSize, Name, Observed, Period, Timestamp, Topology};
 use bkpctl::plan::change::{Action, CopyState, GateKind, Protection, Step};
+use bkpctl::plan::readiness::{Readiness, readiness};
 use bkpctl::plan::{Plan, lint, plan, simulate};
 use proptest::prelude::*;
 
@@ -632,6 +633,8 @@ fn mounts(dice: &mut Dice<'_>, topology: &Topology, on: &Name, facts: &mut NodeF
         let seen = facts
             .paths
             .get_mut(&place.path)
+            // Nothing is mounted at a folder that is not there.
+            .filter(|seen| seen.outcome != Outcome::Missing)
             .and_then(|seen| seen.mount.as_mut());
         if let Some(seen) = seen.filter(|_| dice.one_in(2)) {
             seen.target.clone_from(&place.path);
@@ -679,6 +682,29 @@ fn observed(dice: &mut Dice<'_>, topology: &Topology) -> Observed {
 }
 
 /// Returns the job that demands an action.
+/// Returns whether another action brings about the same, so that either is enough.
+fn is_shared(plan: &Plan, action: &Action) -> bool {
+    let others = plan.actions.iter().filter(|other| other.id != action.id);
+    let facts: Vec<_> = others
+        .flat_map(|other| &other.done)
+        .map(|need| &need.fact)
+        .collect();
+    action.done.iter().any(|need| facts.contains(&&need.fact))
+}
+
+/// Returns whether an action is about a folder that something has been mounted over since.
+fn is_covered(plan: &Plan, done: &BTreeSet<usize>, action: &Action) -> bool {
+    let (Step::MakeFolder { path, .. } | Step::SetOwner { path, .. } | Step::SetMode { path, .. }) =
+        &action.step
+    else {
+        return false;
+    };
+    plan.actions.iter().any(|other| {
+        matches!(&other.step, Step::Mount { path: at, .. } if at == path)
+            && done.contains(&other.id)
+    })
+}
+
 fn demanded_by(action: &Action) -> Option<&Name> {
     match &action.step {
         Step::Copy { job, .. } | Step::Sync { job, .. } | Step::Drill { job, .. } => Some(job),
@@ -845,6 +871,51 @@ proptest! {
         let asked = &recreated(&whole) | &recreated(&next);
         let asks = recreated(&resumed);
         prop_assert!(asks.is_subset(&asked), "{:?} and not {:?}", asks, asked);
+    }
+
+    #[test]
+    fn a_plan_is_not_stale_where_it_was_made((topology, observed) in world()) {
+        let plan = plan(&topology, &observed, NOW);
+        for (action, ready) in plan.actions.iter().zip(readiness(&plan, &observed)) {
+            let expected = match &action.deferred {
+                Some(reason) => Readiness::Deferred(reason.clone()),
+                None => Readiness::Ready,
+            };
+            prop_assert_eq!(ready, expected, "{} {:?}", &action.address, &action.step);
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_carried_out_in_part_goes_on_with_the_rest(
+        (topology, observed) in world(),
+        ends in proptest::collection::vec(any::<bool>(), 60),
+    ) {
+        let whole = plan(&topology, &observed, NOW);
+        let mut done: BTreeSet<usize> = BTreeSet::new();
+        let mut cut = whole.clone();
+        cut.actions.retain(|action| {
+            let ended = action.after.is_subset(&done) && ends.get(action.id) != Some(&false);
+            if ended && action.deferred.is_none() {
+                done.insert(action.id);
+            }
+            ended
+        });
+        let halfway = simulate(&observed, &cut);
+        for (action, ready) in whole.actions.iter().zip(readiness(&whole, &halfway)) {
+            let all: Vec<_> = whole.actions.iter().map(|a| (a.id, a.label(), &a.after)).collect();
+            let words = format!(
+                "{} {:?} {ready:?}\nof {all:?}\nwhere {done:?} were done",
+                action.address, action.step
+            );
+            prop_assert!(!matches!(ready, Readiness::Stale(_)), "{words}");
+            if done.contains(&action.id) && !action.done.is_empty() {
+                prop_assert_eq!(ready, Readiness::Already, "{}", words);
+            } else if !done.contains(&action.id) && action.deferred.is_none() {
+                let covered = is_covered(&whole, &done, action);
+                let excused = covered || is_shared(&whole, action);
+                prop_assert!(ready != Readiness::Already || excused, "{words}");
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! `bkpctl apply`: carry the changes out.
 
-use std::path::Path;
+mod prepare;
+mod resume;
 
+use std::time::{Duration, Instant};
+
+use self::prepare::Prepared;
 use crate::apply::outcome::Outcome as Applied;
 use crate::cli::args::Apply;
-use crate::cli::commands::plan::{save_load, unmet_gates};
-use crate::cli::context::{Context, Look, asks, confirm};
+use crate::cli::commands::plan::unmet_gates;
+use crate::cli::context::{Context, asks, confirm};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, labels};
 use crate::cli::render;
@@ -13,52 +17,49 @@ use crate::cli::render::text::Style;
 use crate::cli::signal;
 use crate::model::Name;
 use crate::plan::Plan;
-use crate::run::message::FaultKind;
+use crate::plan::readiness::{Readiness, readiness};
+use crate::run::message::{Fault, FaultKind};
+
+/// How long a person may think before the world is looked at once more.
+const FRESH_FOR: Duration = Duration::from_mins(1);
 
 /// Plans, asks, carries out, looks again.
 pub fn run(context: &Context, args: &Apply) -> Outcome {
-    let saved = if args.topology.is_file() {
-        save_load::read(&args.topology)?
-    } else {
-        None
+    let Some(prepared) = prepare::prepare(context, args)? else {
+        return Ok(Exit::Ok);
     };
-    let look = match &saved {
-        Some(plan) => context.look_again(plan, &args.reach)?,
-        None => context.look(&args.topology, &args.reach)?,
-    };
-    if let Some(saved) = &saved {
-        same_plan(saved, &look.plan, &args.topology)?;
-    }
+    let plan = &prepared.look.plan;
     let style = Style {
         next: false,
         ..context.style(args.detail)
     };
-    context.print(&render::plan::render(&look.plan, &style));
-    if look.plan.pending().next().is_none() {
-        return Ok(verdict_of_nothing(&look.plan));
+    context.print(&render::plan::render(plan, &style));
+    if prepared.ready().next().is_none() {
+        return nothing_to_do(context, args, &prepared);
     }
-    refuse_errors(&look.plan)?;
-    refuse_keys_that_only_look(&look)?;
-    let missing = unmet_gates(&look.plan, &args.allow);
-    for gate in &missing {
-        if args.auto_approve || !asks() {
-            return Err(
-                Failure::new(format!("{gate} needs an explicit yes; nothing was changed"))
-                    .help(format!("bkpctl apply --allow {gate}")),
-            );
-        }
-        confirm(&format!("Type {gate} to allow it: "), gate)?;
+    refuse_errors(plan)?;
+    refuse_keys_that_only_look(&prepared)?;
+    let prepared = ask(args, prepared)?;
+    carry_out(context, args, prepared)
+}
+
+/// Ends where no action is left that could be carried out now.
+fn nothing_to_do(context: &Context, args: &Apply, prepared: &Prepared) -> Outcome {
+    if prepared.readiness.contains(&Readiness::Already) {
+        crate::apply::refuse_used(&prepared.order(args), &prepared.look.fleet)
+            .map_err(not_begun)?;
+        context.print("Everything that this plan would bring about is there already.");
     }
-    if !args.auto_approve {
-        if !asks() {
-            return Err(
-                Failure::new("there is no terminal to ask on, so nothing was changed")
-                    .help("bkpctl apply --auto-approve, once the plan above has been read"),
-            );
-        }
-        confirm("Type yes to apply: ", "yes")?;
-    }
-    carry_out(context, look)
+    let plan = &prepared.look.plan;
+    Ok(if plan.has_errors() {
+        Exit::Error
+    } else if plan.denied() {
+        Exit::Policy
+    } else if plan.incomplete() || prepared.out_of_sight() {
+        Exit::Incomplete
+    } else {
+        Exit::Ok
+    })
 }
 
 /// A plan whose findings say that it can't work changes nothing at all.
@@ -74,11 +75,14 @@ fn refuse_errors(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// A key that may only look would fail at each change, one by one.
-fn refuse_keys_that_only_look(look: &Look) -> Result<(), Failure> {
-    let nodes = look.fleet.topology.nodes.keys();
-    let only: Vec<&str> = nodes
+fn refuse_keys_that_only_look(prepared: &Prepared) -> Result<(), Failure> {
+    let fleet = &prepared.look.fleet;
+    let only: Vec<&str> = fleet
+        .topology
+        .nodes
+        .keys()
         .map(Name::as_str)
-        .filter(|node| look.fleet.only_looks(node))
+        .filter(|node| fleet.only_looks(node))
         .collect();
     if only.is_empty() {
         return Ok(());
@@ -90,58 +94,101 @@ fn refuse_keys_that_only_look(look: &Look) -> Result<(), Failure> {
     .help("apply with another key: one whose line in authorized_keys has no command=\"…\""))
 }
 
-fn same_plan(saved: &Plan, fresh: &Plan, file: &Path) -> Result<(), Failure> {
-    if saved.digest == fresh.digest {
+/// Asks for every gate and for the whole, and looks again where that took long.
+fn ask(args: &Apply, mut prepared: Prepared) -> Result<Prepared, Failure> {
+    let start = Instant::now();
+    let missing = unmet_gates(prepared.ready(), &prepared.allowed);
+    for gate in missing {
+        if args.auto_approve || !asks() {
+            return Err(
+                Failure::new(format!("{gate} needs an explicit yes; nothing was changed"))
+                    .help(format!("bkpctl apply --allow {gate}")),
+            );
+        }
+        confirm(&format!("Type {gate} to allow it: "), &gate)?;
+        prepared.allowed.push(gate);
+    }
+    if !args.auto_approve {
+        if !asks() {
+            return Err(
+                Failure::new("there is no terminal to ask on, so nothing was changed")
+                    .help("bkpctl apply --auto-approve, once the plan above has been read"),
+            );
+        }
+        confirm("Type yes to apply: ", "yes")?;
+    }
+    if start.elapsed() > FRESH_FOR {
+        let observed = prepared.look.again.observe_for(&prepared.look.plan)?;
+        refuse_stale(&readiness(&prepared.look.plan, &observed))?;
+    }
+    Ok(prepared)
+}
+
+/// A plan that relies on what is not so any more changes nothing at all.
+fn refuse_stale(readiness: &[Readiness]) -> Result<(), Failure> {
+    let mut changed: Vec<_> = readiness
+        .iter()
+        .filter_map(|ready| match ready {
+            Readiness::Stale(changed) => Some(changed),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    changed.sort();
+    changed.dedup();
+    if changed.is_empty() {
         return Ok(());
     }
+    let lines: Vec<String> = changed
+        .iter()
+        .map(|changed| {
+            let line = format!(
+                "{}: planned for {}, now {}",
+                changed.fact, changed.planned, changed.now
+            );
+            format!("\n  {}", render::text::escape(&line))
+        })
+        .collect();
     Err(Failure::new(format!(
-        "the saved plan {} no longer fits what is there: it would do {}, a plan of now would do {}",
-        file.display(),
-        counted(saved.actions.len()),
-        counted(fresh.actions.len()),
+        "the plan no longer fits what is there; nothing was changed{}",
+        lines.concat()
     ))
     .exit(Exit::Stale)
-    .help("bkpctl plan -o FILE, read it, then apply that one"))
+    .help("plan anew, read it, then apply that"))
 }
 
-fn counted(n: usize) -> String {
-    if n == 1 {
-        "1 action".to_owned()
-    } else {
-        format!("{n} actions")
-    }
-}
-
-fn verdict_of_nothing(plan: &Plan) -> Exit {
-    if plan.has_errors() {
-        Exit::Error
-    } else if plan.denied() {
-        Exit::Policy
-    } else if plan.incomplete() {
-        Exit::Incomplete
-    } else {
-        Exit::Ok
-    }
-}
-
-fn carry_out(context: &Context, look: Look) -> Outcome {
-    let Look {
-        plan, fleet, again, ..
-    } = look;
-    let display = Display::new(labels(&plan), context.quiet);
-    let cancel = signal::stop_on_interrupt();
+fn carry_out(context: &Context, args: &Apply, prepared: Prepared) -> Outcome {
+    let display = std::sync::Arc::new(Display::new(labels(&prepared.look.plan), context.quiet));
+    let shown = std::sync::Arc::clone(&display);
+    let stop = signal::stop_in_steps(move |line| shown.warn(line));
     context.print("");
-    let applied = crate::apply::apply(&plan, &fleet, &display, &cancel);
-    drop(fleet);
-    context.print(&render::apply::end_table(&plan, &applied));
+    let order = prepared.order(args);
+    let fleet = &prepared.look.fleet;
+    let applied = crate::apply::apply(&order, fleet, &*display, &stop).map_err(not_begun)?;
+    let look = prepared.look;
+    drop(look.fleet);
+    context.print(&render::apply::end_table(&look.plan, &applied));
     // Look again, whatever happened: the report must say what is, not what was meant.
-    let after = again.plan_now()?;
+    let after = look.again.plan_now()?;
     context.print(&render::status::render_status(
         &after,
         &context.style(false),
     ));
     context.print(&render::apply::convergence(&applied, &after));
     Ok(verdict(&applied, &after))
+}
+
+/// Says why an apply did not even begin.
+fn not_begun(fault: Fault) -> Failure {
+    match fault.kind {
+        FaultKind::Locked => {
+            Failure::new(format!("{}; nothing was changed", fault.message)).exit(Exit::Locked)
+        }
+        FaultKind::Stale => Failure::new(fault.message)
+            .exit(Exit::Stale)
+            .help("make a new plan, or go on with this one: bkpctl apply --resume FILE"),
+        _ => Failure::new(format!("{}; nothing was changed", fault.message)),
+    }
 }
 
 fn verdict(applied: &Applied, after: &Plan) -> Exit {

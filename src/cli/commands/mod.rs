@@ -17,6 +17,7 @@ pub mod restore;
 pub mod run;
 pub mod schema;
 pub mod serve;
+pub mod show;
 pub mod simulate;
 pub mod snapshots;
 pub mod status;

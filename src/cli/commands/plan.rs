@@ -1,29 +1,33 @@
 //! `bkpctl plan`: read the live state and show what would change, and why.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use crate::cli::args;
 use crate::cli::commands::observe;
 use crate::cli::context::Context;
-use crate::cli::documents;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render;
+use crate::cli::{commit_files, documents};
 use crate::plan::Plan;
+use crate::plan::change::Action;
+use crate::plan::saved::SavedPlan;
 
 pub mod save_load;
 
 /// Looks, plans, shows.
 pub fn run(context: &Context, args: &args::Plan) -> Outcome {
     let plan = &make(context, args)?;
-    if let Some(file) = &args.out {
-        documents::write(file, plan)?;
-    }
+    let saved = args.out.as_ref().map(|file| save(args, plan, file));
+    let saved = saved.transpose()?;
     if args.json {
         context.print_json(plan)?;
     } else if args.md {
         context.print(&render::render_markdown(plan));
     } else {
         context.print(&render::plan::render(plan, &context.style(args.detail)));
-        if let Some(file) = &args.out {
-            context.print(&format!("Saved. Next: bkpctl apply {}", file.display()));
+        if let (Some(file), Some(saved)) = (&args.out, &saved) {
+            context.print(&render::plan::render_kept(saved, file));
         }
     }
     Ok(verdict(plan, args.detailed_exitcode))
@@ -38,6 +42,26 @@ fn make(context: &Context, args: &args::Plan) -> Result<Plan, Failure> {
     }
     let (topology, facts) = observe::facts(context, &args.nodes, args.facts.as_deref())?;
     Ok(crate::plan::plan(&topology, &facts.observed, facts.at))
+}
+
+/// Saves a plan, with the commit that its topology is from.
+fn save(args: &args::Plan, plan: &Plan, file: &Path) -> Result<SavedPlan, Failure> {
+    let commit = commit_files::standing(&folder_of(&args.nodes.place.topology));
+    let saved = SavedPlan::new(plan.clone(), env!("CARGO_PKG_VERSION"), commit);
+    documents::write(file, &saved)?;
+    Ok(saved)
+}
+
+/// Returns the folder that a topology is in.
+fn folder_of(topology: &Path) -> PathBuf {
+    if topology.is_dir() {
+        return topology.to_owned();
+    }
+    let parent = topology.parent();
+    parent
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+        .to_owned()
 }
 
 /// Judges a plan: 1 > 4 > 3 > 2.
@@ -55,11 +79,15 @@ fn verdict(plan: &Plan, detailed: bool) -> Exit {
     }
 }
 
-/// Returns the gates that nobody has said yes to.
+/// Returns the gates of some actions that nobody has said yes to, each once.
 ///
 /// A yes to something that is no gate any more is no error: the same command line must
 /// work again once it has succeeded.
-pub fn unmet_gates(plan: &Plan, allow: &[String]) -> Vec<String> {
-    let gates = plan.gates().into_iter().map(ToString::to_string);
-    gates.filter(|gate| !allow.contains(gate)).collect()
+pub fn unmet_gates<'a>(
+    actions: impl Iterator<Item = &'a Action>,
+    allowed: &[String],
+) -> BTreeSet<String> {
+    let gates = actions.filter_map(|action| action.gate.as_ref());
+    let gates = gates.map(ToString::to_string);
+    gates.filter(|gate| !allowed.contains(gate)).collect()
 }

@@ -7,13 +7,17 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
 /// The names of all schemas, with what each describes.
-pub const NAMES: [(&str, &str); 13] = [
+pub const NAMES: [(&str, &str); 14] = [
     (
         "topology",
         "the topology language: blocks, their arguments, properties and children",
     ),
     ("validate.v1", "bkpctl validate --json"),
-    ("plan.v1", "bkpctl plan --json, and saved plans"),
+    ("plan.v1", "bkpctl plan --json"),
+    (
+        "saved-plan.v1",
+        "the files that bkpctl plan -o writes, and bkpctl show --json",
+    ),
     ("diff.v1", "bkpctl diff --json"),
     ("simulate.v1", "bkpctl simulate --json"),
     ("observed.v1", "the facts that a plan is made from"),
@@ -55,6 +59,9 @@ pub fn text(name: &str) -> Option<String> {
             crate::cli::render::Validation
         ))),
         "plan.v1" => Some(pretty(&schemars::schema_for!(crate::plan::Plan))),
+        "saved-plan.v1" => Some(pretty(&schemars::schema_for!(
+            crate::plan::saved::SavedPlan
+        ))),
         "diff.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::difference::Difference
         ))),

@@ -14,7 +14,7 @@ pub fn end_table(plan: &Plan, outcome: &Outcome) -> String {
     let mut text = String::new();
     for (id, ended) in outcome.ended.iter().enumerate() {
         let (mark, why) = match ended {
-            Ended::Done { .. } => continue,
+            Ended::Done { .. } | Ended::Already => continue,
             Ended::Failed { fault, .. } => ("✗ failed  ", escape(&fault.message)),
             Ended::Skipped { needed } => (
                 "– skipped ",
@@ -31,6 +31,7 @@ pub fn end_table(plan: &Plan, outcome: &Outcome) -> String {
     }
     let counts = [
         (outcome.done(), "done"),
+        (outcome.already(), "there already"),
         (outcome.failed(), "failed"),
         (outcome.skipped(), "skipped"),
         (outcome.deferred(), "deferred"),

@@ -8,7 +8,9 @@ use crate::cli::render::plan::words::{
     is_data, kind, label, phase, rule, summary,
 };
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
+use crate::model::Timestamp;
 use crate::plan::change::{Action, CapacityLine, CopyState, Finding, GateKind, Plan, Severity};
+use crate::plan::saved::SavedPlan;
 
 /// Returns a plan as text for people.
 pub fn render(plan: &Plan, style: &Style) -> String {
@@ -32,6 +34,42 @@ pub fn render(plan: &Plan, style: &Style) -> String {
         page.hanging("", 0, &format!("Next: {}", next(plan)), Some(Tone::Heading));
     }
     page.finish()
+}
+
+/// Says which saved plan it is, and from what and when it was made.
+pub fn render_saved(saved: &SavedPlan, now: Timestamp) -> String {
+    let from = saved.commit.as_ref().map(|commit| {
+        let short: String = commit.id.chars().take(12).collect();
+        let dirty = if commit.dirty {
+            " and changes on it"
+        } else {
+            ""
+        };
+        format!(" · from commit {short}{dirty}")
+    });
+    format!(
+        "Saved plan {} · made {} ago by bkpctl {}{}\nDigest {}\n",
+        short_id(saved),
+        now.since(saved.plan.now),
+        escape(&saved.version),
+        escape(&from.unwrap_or_default()),
+        escape(&saved.plan.digest),
+    )
+}
+
+/// Says that a plan was saved, and how it is carried out.
+pub fn render_kept(saved: &SavedPlan, file: &std::path::Path) -> String {
+    format!(
+        "Saved as plan {} in {}. It can be carried out once: bkpctl apply {}\nDigest {}",
+        short_id(saved),
+        file.display(),
+        file.display(),
+        saved.plan.digest
+    )
+}
+
+fn short_id(saved: &SavedPlan) -> String {
+    escape(&saved.id.chars().take(12).collect::<String>())
 }
 
 fn header(plan: &Plan, style: &Style) -> String {
