@@ -17,6 +17,47 @@ pub const JOURNAL_FILE: &str = "journal.ndjson";
 /// The form of lines that this version writes.
 pub const JOURNAL_VERSION: u32 = 1;
 
+/// The longest line that is read as one.
+const LINE_MAX: usize = 64 << 10;
+
+/// The end of a node's journal, as far as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The folder it is in.
+    pub folder: String,
+    /// Its lines, in their order.
+    pub lines: Vec<JournalLine>,
+    /// How many lines make no sense.
+    pub broken: usize,
+    /// Whether the last line has no end, because it was being written or never was to its end.
+    pub torn: bool,
+    /// Whether there are earlier lines that were not read.
+    pub cut: bool,
+}
+
+impl Journal {
+    /// Reads the end of a file of lines; `cut` says that there is more before it.
+    pub fn read(folder: String, end: &[u8], cut: bool) -> Self {
+        let mut journal = Self {
+            folder,
+            cut,
+            ..Self::default()
+        };
+        let mut pieces: Vec<&[u8]> = end.split(|byte| *byte == b'\n').collect();
+        // What follows the last line's end is nothing, or a line without one.
+        journal.torn = pieces.pop().is_some_and(|rest| !rest.is_empty());
+        // The first line of a cut journal is the rest of one.
+        for piece in pieces.into_iter().skip(usize::from(cut)) {
+            match JournalLine::read(piece) {
+                _ if piece.len() > LINE_MAX => journal.broken += 1,
+                Some(line) => journal.lines.push(line),
+                None => journal.broken += 1,
+            }
+        }
+        journal
+    }
+}
+
 /// One line of a node's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalLine {
@@ -202,6 +243,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_end_of_a_journal_is_read_whatever_is_in_it() {
+        let good = JournalLine::new(Timestamp(0), Event::Done, "x").text();
+        let long = JournalLine::new(Timestamp(0), Event::Done, "x".repeat(LINE_MAX)).text();
+        let read = |text: &str, cut| {
+            let journal = Journal::read("/f".to_owned(), text.as_bytes(), cut);
+            (journal.lines.len(), journal.broken, journal.torn)
+        };
+        assert_eq!(read("", false), (0, 0, false));
+        assert_eq!(read(&format!("{good}\n{good}\n"), false), (2, 0, false));
+        assert_eq!(read(&format!("{good}\n{good}"), false), (1, 0, true));
+        assert_eq!(read(&format!("{good}\n{{\"v\""), false), (1, 0, true));
+        assert_eq!(
+            read(&format!("\0\n\n{good}\n{long}\n"), false),
+            (1, 3, false)
+        );
+        assert_eq!(read(&format!("ail\"}}\n{good}\n"), true), (1, 0, false));
+        assert_eq!(read("no end", true), (0, 0, true));
+    }
+
     proptest! {
         #[test]
         fn any_line_survives_its_text(ms in 0_i64..4_000_000_000_000, words: String, word in "[a-z]{1,8}") {
@@ -213,6 +274,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = JournalLine::read(&bytes);
+            let _ = Journal::read(String::new(), &bytes, true);
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod export;
 pub mod facts;
 pub mod idmap;
 pub mod journal;
+pub mod log;
 pub mod lvm;
 pub mod markers;
 pub mod mounts;

@@ -1,6 +1,6 @@
 //! Looks at all nodes at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -59,29 +59,40 @@ pub fn observe(
         .into_iter()
         .filter(|(name, _)| asked(name))
         .collect();
-    let observed = Mutex::new(Observed::default());
+    let nodes = at_once(&todo, options.at_once, &|name, wanted| {
+        look(name, &topology.nodes[name], wanted, connect, now, options).unwrap_or_else(|error| {
+            NodeState::Unreachable(Unreachable {
+                kind: kind(&error),
+                message: error.to_string(),
+            })
+        })
+    });
+    Observed {
+        nodes,
+        ..Observed::default()
+    }
+}
+
+/// Does something with each of some nodes, with so many of them at the same time.
+pub(super) fn at_once<W: Sync, T: Send>(
+    todo: &[(Name, W)],
+    how_many: usize,
+    with: &(dyn Fn(&Name, &W) -> T + Sync),
+) -> BTreeMap<Name, T> {
+    let done = Mutex::new(BTreeMap::new());
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for _ in 0..options.at_once.clamp(1, todo.len().max(1)) {
+        for _ in 0..how_many.clamp(1, todo.len().max(1)) {
             scope.spawn(|| {
                 while let Some((name, wanted)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let state =
-                        match look(name, &topology.nodes[name], wanted, connect, now, options) {
-                            Ok(state) => state,
-                            Err(error) => NodeState::Unreachable(Unreachable {
-                                kind: kind(&error),
-                                message: error.to_string(),
-                            }),
-                        };
-                    let mut observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
-                    observed.nodes.insert(name.clone(), state);
+                    let result = with(name, wanted);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.insert(name.clone(), result);
                 }
             });
         }
     });
-    observed
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
+    done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn look(

@@ -15,12 +15,14 @@
 //!   one makes the node unreachable rather than half-known.
 //! - The clock is an argument.
 
+mod journal;
 mod look;
 mod probe;
 mod question;
 mod records;
 mod wanted;
 
+pub use journal::journals;
 pub use look::{Connect, ObserveOptions, observe};
 pub use question::{NoAnswer, answer};
 pub use wanted::{Folder, Wanted, WantedDatastore, WantedSource, wanted};

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal;
 use super::probe::{self, Limits};
 use super::records::Records;
 use super::wanted::{Folder, Wanted, WantedDatastore, WantedSource};
+use crate::model::journal::Journal;
 use crate::model::observed::NodeFacts;
 use crate::model::system_files;
 use crate::model::{Name, Timestamp};
@@ -20,6 +22,9 @@ use crate::transport::{Transport, TransportError};
 
 /// The key of the one record that an answer consists of.
 const RECORD: &str = "facts";
+
+/// The key of the one record that an answer with a journal consists of.
+const JOURNAL: &str = "journal";
 
 /// The most that is asked for, of each kind of thing.
 const THINGS_MAX: usize = 4096;
@@ -33,8 +38,18 @@ const PART_MAX: Duration = Duration::from_secs(30);
 
 /// What a node is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Asked {
+    /// For facts about it.
+    Facts(Box<AskedFacts>),
+    /// For the end of the journal in our folder there.
+    Journal(Folder),
+}
+
+/// What facts a node is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct AskedFacts {
     wanted: Wanted,
     whole_ms: u64,
     path_ms: u64,
@@ -81,15 +96,24 @@ pub enum NoAnswer {
 /// Words what a node is asked, as one line.
 pub(super) fn ask(wanted: &Wanted, limits: Limits) -> String {
     let millis = |duration: Duration| duration.as_millis() as u64;
+    word(Asked::Facts(Box::new(AskedFacts {
+        wanted: wanted.clone(),
+        whole_ms: millis(limits.whole),
+        path_ms: millis(limits.path),
+        estimate_ms: limits.estimate.map(millis),
+    })))
+}
+
+/// Words the question for the end of a journal, as one line.
+pub(super) fn ask_journal(folder: &Folder) -> String {
+    word(Asked::Journal(folder.clone()))
+}
+
+fn word(asked: Asked) -> String {
     let envelope = Envelope {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         manner: manner().to_owned(),
-        asked: Asked {
-            wanted: wanted.clone(),
-            whole_ms: millis(limits.whole),
-            path_ms: millis(limits.path),
-            estimate_ms: limits.estimate.map(millis),
-        },
+        asked,
     };
     serde_json::to_string(&envelope).expect("names, numbers and texts always serialise")
 }
@@ -100,13 +124,43 @@ pub fn answer(
     transport: &dyn Transport,
     now: &dyn Fn() -> Timestamp,
 ) -> Result<Vec<u8>, NoAnswer> {
-    let (wanted, limits) = understand(question)?;
-    let output = transport.run(&probe::script(&wanted, limits).privileged(false))?;
-    let facts = probe::parse(&output.stdout, &wanted, String::new(), now())
+    match understand(question)? {
+        Asked::Facts(asked) => answer_facts(&asked, transport, now),
+        Asked::Journal(folder) => answer_journal(&folder, transport),
+    }
+}
+
+fn answer_facts(
+    asked: &AskedFacts,
+    transport: &dyn Transport,
+    now: &dyn Fn() -> Timestamp,
+) -> Result<Vec<u8>, NoAnswer> {
+    let wanted = &asked.wanted;
+    let output = transport.run(&probe::script(wanted, asked.limits()).privileged(false))?;
+    let facts = probe::parse(&output.stdout, wanted, String::new(), now())
         .map_err(|_| NoAnswer::Broken(output.complaint()))?;
-    let json = serde_json::to_vec(&facts).map_err(|e| NoAnswer::Broken(e.to_string()))?;
-    let head = format!("{RECORD} {}\n", json.len());
+    record(RECORD, &facts)
+}
+
+/// Answers with the lines of a journal as they were understood, and with nothing else of it.
+fn answer_journal(folder: &Folder, transport: &dyn Transport) -> Result<Vec<u8>, NoAnswer> {
+    let output = transport.run(&journal::script(folder))?;
+    let read = journal::parse(&output.stdout).map_err(NoAnswer::Broken)?;
+    record(JOURNAL, &read)
+}
+
+fn record(key: &str, value: &impl Serialize) -> Result<Vec<u8>, NoAnswer> {
+    let json = serde_json::to_vec(value).map_err(|e| NoAnswer::Broken(e.to_string()))?;
+    let head = format!("{key} {}\n", json.len());
     Ok([head.as_bytes(), &json, b"\n"].concat())
+}
+
+/// Reads an answer that is a journal's lines; none if it is the output of a script itself.
+pub(super) fn journal(answer: &[u8]) -> Option<Result<Journal, String>> {
+    let records = Records::read(answer).ok()?;
+    let json = records.get(JOURNAL)?;
+    let understood = serde_json::from_slice(json);
+    Some(understood.map_err(|error| format!("the journal it sent is not understood: {error}")))
 }
 
 /// Reads an answer that consists of facts; none if it is the output of a probe itself.
@@ -164,7 +218,7 @@ fn has_exactly<'a>(
 }
 
 /// Reads and judges a question.
-fn understand(question: &str) -> Result<(Wanted, Limits), NoAnswer> {
+fn understand(question: &str) -> Result<Asked, NoAnswer> {
     let nonsense = |error: serde_json::Error| {
         NoAnswer::Nonsense(format!(
             "{:?} at column {}",
@@ -180,14 +234,24 @@ fn understand(question: &str) -> Result<(Wanted, Limits), NoAnswer> {
         });
     }
     let asked: Asked = serde_json::from_value(envelope.asked).map_err(nonsense)?;
-    judge(&asked.wanted).map_err(NoAnswer::OutOfBounds)?;
-    let within = |ms: u64, most: Duration| Duration::from_millis(ms).min(most);
-    let limits = Limits {
-        whole: within(asked.whole_ms, WHOLE_MAX),
-        path: within(asked.path_ms, PART_MAX),
-        estimate: asked.estimate_ms.map(|ms| within(ms, PART_MAX)),
+    let judged = match &asked {
+        Asked::Facts(facts) => judge(&facts.wanted),
+        Asked::Journal(folder) => judge_folder(folder),
     };
-    Ok((asked.wanted, limits))
+    judged.map_err(NoAnswer::OutOfBounds)?;
+    Ok(asked)
+}
+
+impl AskedFacts {
+    /// Returns how long it may take, at most what a look may take at all.
+    fn limits(&self) -> Limits {
+        let within = |ms: u64, most: Duration| Duration::from_millis(ms).min(most);
+        Limits {
+            whole: within(self.whole_ms, WHOLE_MAX),
+            path: within(self.path_ms, PART_MAX),
+            estimate: self.estimate_ms.map(|ms| within(ms, PART_MAX)),
+        }
+    }
 }
 
 /// Says what in a question is no name, no path, or too much.
@@ -224,15 +288,7 @@ fn judge(wanted: &Wanted) -> Result<(), String> {
     if counts.into_iter().any(|count| count > THINGS_MAX) {
         return Err(format!("more than {THINGS_MAX} of a kind"));
     }
-    // Names were judged when they were read.
-    if let Some(Folder {
-        base: Some(base),
-        topology: _,
-        node: _,
-    }) = folder
-    {
-        path(base)?;
-    }
+    folder.as_ref().map_or(Ok(()), judge_folder)?;
     users.iter().try_for_each(|text| user(text))?;
     tools.iter().try_for_each(|text| tool(text))?;
     paths.iter().try_for_each(|text| path(text))?;
@@ -257,6 +313,16 @@ fn judge(wanted: &Wanted) -> Result<(), String> {
         paths.iter().try_for_each(|text| path(text))?;
     }
     Ok(())
+}
+
+/// Names were judged when they were read.
+fn judge_folder(folder: &Folder) -> Result<(), String> {
+    let Folder {
+        base,
+        topology: _,
+        node: _,
+    } = folder;
+    base.as_deref().map_or(Ok(()), path)
 }
 
 fn path(text: &str) -> Result<(), String> {
@@ -332,9 +398,12 @@ fn manner() -> &'static str {
         };
         let script = probe::script(&everything(), limits).text;
         let facts = schemars::schema_for!(NodeFacts).to_value().to_string();
+        let folder = everything().folder.expect("everything has a folder");
+        let journal = journal::script(&folder).text;
         let mut hash = blake3::Hasher::new();
         hash.update(script.as_bytes());
         hash.update(facts.as_bytes());
+        hash.update(journal.as_bytes());
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
         hash.finalize().to_hex()[..16].to_owned()
     })

@@ -94,13 +94,22 @@ pub fn wanted(topology: &Topology) -> BTreeMap<Name, Wanted> {
         .collect()
 }
 
+/// Says where our folder is on a node; none where nothing is placed.
+pub(super) fn of_folder(topology: &Topology, name: &Name) -> Option<Folder> {
+    let base = match &topology.nodes[name].agent {
+        Agent::Default => None,
+        Agent::Path(path) => Some(path.clone()),
+        Agent::None => return None,
+    };
+    Some(Folder {
+        base,
+        topology: topology.name.clone(),
+        node: name.clone(),
+    })
+}
+
 fn of_node(topology: &Topology, name: &Name) -> Wanted {
     let node = &topology.nodes[name];
-    let base = match &node.agent {
-        Agent::Default => Some(None),
-        Agent::Path(path) => Some(Some(path.clone())),
-        Agent::None => None,
-    };
     let datastores = datastores(topology, name);
     let sources = sources(topology, name);
     let paths: BTreeSet<&str> = datastores
@@ -119,11 +128,7 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
         .filter(|path| path.starts_with('/'))
         .collect();
     Wanted {
-        folder: base.map(|base| Folder {
-            base,
-            topology: topology.name.clone(),
-            node: name.clone(),
-        }),
+        folder: of_folder(topology, name),
         sudo: matches!(&node.reach, Reach::Ssh(ssh) if ssh.sudo),
         users: users(topology, name),
         tools: tools(topology, name),

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::model::journal::{Event, JOURNAL_FILE, JournalLine};
@@ -36,6 +37,8 @@ pub(super) fn append(folder: &Path, line: &str) -> Result<(), Fault> {
             .create(true)
             .mode(0o600)
             .open(&path)?;
+        // Jobs write here too, beside an apply that holds the node.
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         let length = file.metadata()?.len();
         let start = if is_torn(&mut file, length)? {
             "\n"

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod here;
 pub mod job;
 pub mod journal;
+pub mod journals;
 pub mod keys;
 pub mod leave;
 pub mod link;

@@ -8,14 +8,16 @@ use serde::Serialize;
 
 use crate::apply::outcome::{Ended, Observer};
 use crate::cli::args::Run;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, now};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, Label};
 use crate::cli::signal;
+use crate::model::journal::Event;
 use crate::model::topology::{Job, Work};
-use crate::model::{ByteSize, Name, Topology};
+use crate::model::{Address, ByteSize, JournalLine, Name, Topology};
 use crate::run::fleet::Fleet;
 use crate::run::job::Progress;
+use crate::run::journals::Journals;
 use crate::run::message::{Fault, FaultKind};
 use crate::run::{Cancel, backup, drill, sync};
 
@@ -124,8 +126,18 @@ pub fn run(context: &Context, args: &Run) -> Outcome {
     let cancel = signal::stop_on_interrupt();
     let mut report = Report::default();
     let mut faults = Vec::new();
+    let journals = Journals::new(&look.fleet);
     for (index, piece) in pieces.iter().enumerate() {
         display.started(index);
+        let entry = Entry {
+            journals: &journals,
+            topology: &topology,
+            job,
+            index,
+            piece,
+        };
+        let (place, subject) = words(piece);
+        entry.write(&display, Event::Begin, &format!("{place} {subject}"));
         let start = Instant::now();
         let progress = |progress: Progress| display.progress(index, progress);
         let work = Piecework {
@@ -148,6 +160,11 @@ pub fn run(context: &Context, args: &Run) -> Outcome {
                 }
             }
         };
+        match &ended {
+            Ended::Done { words, .. } => entry.write(&display, Event::Done, words),
+            Ended::Failed { fault, .. } => entry.write(&display, Event::Failed, &fault.message),
+            _ => {}
+        }
         display.ended(index, &ended);
         if cancel.is_cancelled() {
             faults.push(FaultKind::Stopped);
@@ -208,12 +225,62 @@ fn pieces<'t>(topology: &'t Topology, job: &'t Job) -> Result<Vec<Piece<'t>>, Fa
     })
 }
 
-fn label(piece: &Piece<'_>) -> Label {
-    let (place, subject) = match piece {
+/// One piece's lines in the journal of the node that it writes to.
+struct Entry<'a> {
+    journals: &'a Journals<'a>,
+    topology: &'a Topology,
+    job: &'a Job,
+    index: usize,
+    piece: &'a Piece<'a>,
+}
+
+impl Entry<'_> {
+    /// Writes one line. A copy is worth more than a line about it, so the job goes on without.
+    fn write(&self, observer: &dyn Observer, event: Event, words: &str) {
+        let Some(node) = self.node() else { return };
+        let line = JournalLine {
+            job: Some(self.job.name.clone()),
+            action: Some(self.index),
+            address: Some(self.address()),
+            ..JournalLine::new(now(), event, words)
+        };
+        if let Err(fault) = self.journals.append(&node, &line) {
+            let words = format!("the journal could not be written: {}", fault.message);
+            observer.note(&node, &words);
+        }
+    }
+
+    /// Returns the node that a plan would do the same on.
+    fn node(&self) -> Option<Name> {
+        let serving = |datastore: &Name| {
+            let place = self.topology.datastores.get(datastore)?.first_place()?;
+            Some(place.node.clone())
+        };
+        match self.piece {
+            Piece::Copy { to, .. } | Piece::Sync { to, .. } => serving(to),
+            Piece::Drill { on, .. } => Some(on.clone()),
+        }
+    }
+
+    fn address(&self) -> Address {
+        match self.piece {
+            Piece::Copy { source, to } => Address::with_part("copy", source, to),
+            Piece::Sync { .. } => Address::new("sync", &self.job.name),
+            Piece::Drill { source, .. } => Address::with_part("drill", &self.job.name, source),
+        }
+    }
+}
+
+fn words(piece: &Piece<'_>) -> (String, String) {
+    match piece {
         Piece::Copy { source, to } => (source.to_string(), format!("→ {to}")),
         Piece::Sync { from, to } => (from.to_string(), format!("⇉ {to}")),
         Piece::Drill { source, from, .. } => (source.to_string(), format!("drill from {from}")),
-    };
+    }
+}
+
+fn label(piece: &Piece<'_>) -> Label {
+    let (place, subject) = words(piece);
     Label {
         place,
         subject,

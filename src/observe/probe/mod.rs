@@ -31,7 +31,7 @@ mod tests;
 use std::time::Duration;
 
 use super::records::{Malformed, Records};
-use super::wanted::Wanted;
+use super::wanted::{Folder, Wanted};
 use crate::model::Timestamp;
 use crate::model::observed::NodeFacts;
 use crate::transport::Script;
@@ -90,6 +90,11 @@ gid=${me#*gid=}; gid=${gid%%[!0-9]*}
 case $me in uid=*euid=*|uid=*egid=*) uid= ;; uid=*gid=*) ;; *) uid= ;; esac
 if [ -z "$uid" ] || [ -z "$gid" ]; then uid=$(id -u); gid=$(id -g); fi
 "#;
+
+/// Begins a script that looks at one thing in our folder, which it finds in `$folder`.
+pub(super) fn in_folder(folder: &Folder) -> String {
+    format!("{PRELUDE}{}", state::folder_command(Some(folder)))
+}
 
 /// Writes the probe for a node.
 pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {

@@ -51,6 +51,28 @@ fn the_same_facts_arrive_as_from_the_probe_itself() {
 }
 
 #[test]
+fn of_a_journal_only_its_lines_are_sent() {
+    let base = tempfile::tempdir().expect("a temporary folder");
+    let mut folder = everything().folder.expect("a folder");
+    folder.base = Some(base.path().to_str().expect("utf-8").to_owned());
+    let file = base.path().join("t/n/journal.ndjson");
+    std::fs::create_dir_all(file.parent().expect("a parent")).expect("a folder");
+    let line = r#"{"v":1,"time":"2026-01-02T03:04:05.000Z","event":"done","words":"x"}"#;
+    std::fs::write(&file, format!("secret\n{line}\nsecret")).expect("written");
+    let never = || panic!("no time is needed");
+    let answer = answer(&ask_journal(&folder), &Local::new(), &never).expect("answered");
+    assert!(!String::from_utf8_lossy(&answer).contains("secret"));
+    let sent = journal(&answer).expect("a journal").expect("understood");
+    assert_eq!((sent.lines.len(), sent.broken, sent.torn), (1, 1, true));
+    assert!(journal(b"journal.end 0\n\n").is_none());
+
+    folder.base = Some("etc".to_owned());
+    let fake = Fake::new("node", |_| panic!("nothing may run"));
+    let refused = super::answer(&ask_journal(&folder), &fake, &never).expect_err("refused");
+    assert!(refused.to_string().contains("no path"), "{refused}");
+}
+
+#[test]
 fn what_no_probe_looks_at_is_refused_before_anything_runs() {
     for (bad, word) in [
         ("etc/shadow", "no path"),
