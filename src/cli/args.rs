@@ -1,11 +1,13 @@
 //! The command line as clap reads it.
 
+mod since;
 mod store;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::since::Since;
 pub use self::store::{
     KeepRules, Secret, Store, StoreCat, StoreDiff, StoreKey, StoreLs, StoreRestore, StoreVerify,
 };
@@ -53,6 +55,10 @@ pub enum Command {
     Snapshots(Snapshots),
     /// Restore a snapshot, whole or by path
     Restore(Restore),
+    /// Show what was done on the nodes, by plans and by jobs
+    Log(Log),
+    /// Draw the topology: machines, datastores, and what flows between them
+    Graph(Graph),
     /// Make reading keys
     #[command(subcommand)]
     Key(Key),
@@ -359,6 +365,68 @@ pub struct Restore {
     /// Print one JSON document at the end
     #[arg(long)]
     pub json: bool,
+}
+
+/// `log`
+#[derive(Debug, Args)]
+pub struct Log {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// Only what was done on this node; may be given more than once
+    #[arg(long)]
+    pub node: Vec<String>,
+    /// Only what this plan did: its digest, or how it begins
+    #[arg(long, value_name = "DIGEST")]
+    pub plan: Option<String>,
+    /// Only what was done with this source: its copies and proofs
+    #[arg(long, conflicts_with = "address")]
+    pub source: Option<String>,
+    /// Only what was done to this address, such as copy.etc/primary
+    #[arg(long)]
+    pub address: Option<crate::model::Address>,
+    /// Only what happened since: a time (RFC 3339), a day, or how long ago, such as 26h
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+    /// Show beginnings too, whole texts, and which plan
+    #[arg(long)]
+    pub detail: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Print one JSON object a line
+    #[arg(long, conflicts_with = "json")]
+    pub ndjson: bool,
+}
+
+/// `graph`
+#[derive(Debug, Args)]
+pub struct Graph {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub place: Where,
+    /// What to write; left out, what the name of --out ends with, or else SVG
+    #[arg(long, value_enum)]
+    pub format: Option<GraphFormat>,
+    /// Write it to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// The failure domain that machines are grouped by
+    #[arg(long, value_name = "KEY", default_value = "site")]
+    pub by: String,
+}
+
+/// How a graph is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphFormat {
+    /// A picture
+    Svg,
+    /// For Graphviz
+    Dot,
+    /// For Markdown
+    Mermaid,
+    /// For programs
+    Json,
 }
 
 /// `key`

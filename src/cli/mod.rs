@@ -50,6 +50,8 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
         Command::Run(args) => commands::run::run(context, args),
         Command::Status(args) => commands::status::run(context, args),
         Command::Snapshots(args) => commands::snapshots::run(context, args),
+        Command::Log(args) => commands::log::run(context, args),
+        Command::Graph(args) => commands::graph::run(context, args),
         Command::Restore(args) => commands::restore::run(context, args),
         Command::Key(Key::New { name, place, sheet }) => {
             commands::key::new(context, name, place, sheet.as_deref())

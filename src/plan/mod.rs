@@ -27,6 +27,7 @@ mod draft;
 mod drill;
 mod export;
 mod folder;
+pub mod graph;
 mod hazard;
 mod key;
 pub mod lint;

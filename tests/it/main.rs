@@ -8,6 +8,8 @@ mod diff;
 mod disaster;
 mod docs;
 mod fixture;
+mod graph;
+mod log;
 mod observe;
 mod one_machine;
 mod only_looks;

@@ -227,6 +227,28 @@ fn it_sees_what_the_other_key_sees_and_plans_the_same() {
 }
 
 #[test]
+fn it_is_told_the_journal_and_nothing_else_of_the_file() {
+    if missing() {
+        return;
+    }
+    let machine = Machine::new();
+    let sandbox = &machine.sandbox;
+    sandbox
+        .run(&["apply", "full.kdl", "--auto-approve"])
+        .exits(0);
+    let journal = sandbox.join("state-nas/one/nas/journal.ndjson");
+    let mut text = fs::read_to_string(&journal).expect("a journal");
+    text.push_str("a line that says secret\n");
+    fs::write(&journal, text).expect("written");
+    let full = sandbox.run(&["log", "full.kdl", "--json"]).exits(0).stdout;
+    let look = sandbox.run(&["log", "look.kdl", "--json"]).exits(0).stdout;
+    assert_eq!(full, look);
+    let log: Value = serde_json::from_str(&look).expect("JSON");
+    assert!(look.contains("copy.data/primary") && !look.contains("secret"));
+    assert_eq!(log["nodes"][1]["broken"], 1, "{look}");
+}
+
+#[test]
 fn nothing_that_is_asked_of_it_runs() {
     if missing() {
         return;

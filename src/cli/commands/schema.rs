@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
 /// The names of all schemas, with what each describes.
-pub const NAMES: [(&str, &str); 14] = [
+pub const NAMES: &[(&str, &str)] = &[
     (
         "topology",
         "the topology language: blocks, their arguments, properties and children",
@@ -25,6 +25,11 @@ pub const NAMES: [(&str, &str); 14] = [
     ("status.v1", "bkpctl status --json"),
     ("snapshots.v1", "bkpctl snapshots --json"),
     ("run.v1", "bkpctl run --json"),
+    (
+        "log.v1",
+        "bkpctl log --json; its entries are the lines of --ndjson",
+    ),
+    ("graph.v1", "bkpctl graph --format json"),
     ("test.v1", "bkpctl test --json"),
     ("bootstrap.v1", "bkpctl bootstrap --json"),
     ("bundle.v1", "the files that bkpctl collect writes"),
@@ -72,6 +77,8 @@ pub fn text(name: &str) -> Option<String> {
         "facts.v1" => Some(pretty(&schemars::schema_for!(crate::model::Facts))),
         "status.v1" => Some(pretty(&schemars::schema_for!(status::Status))),
         "snapshots.v1" => Some(pretty(&schemars::schema_for!(snapshots::Snapshots))),
+        "log.v1" => Some(pretty(&schemars::schema_for!(crate::model::log::Log))),
+        "graph.v1" => Some(pretty(&schemars::schema_for!(crate::plan::graph::Graph))),
         "run.v1" => Some(pretty(&schemars::schema_for!(run::Report))),
         "bootstrap.v1" => Some(pretty(&schemars::schema_for!(bootstrap::Bootstrap))),
         "bundle.v1" => Some(pretty(&schemars::schema_for!(collect::Bundle))),

@@ -4,6 +4,7 @@ pub(crate) mod loop_mount;
 pub(crate) mod private_root;
 pub(crate) mod relay;
 pub(crate) mod sandbox;
+pub(crate) mod schema;
 pub(crate) mod sshd;
 pub(crate) mod tree;
 
