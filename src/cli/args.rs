@@ -37,6 +37,8 @@ pub struct Cli {
 pub enum Command {
     /// Check a topology and report every mistake at once
     Validate(Validate),
+    /// Give a topology's files their one form; comments and spelling stay
+    Fmt(Fmt),
     /// Read the live state and show what would change, and why
     Plan(Plan),
     /// Show what a change of the topology's files comes to, and reach no machine
@@ -168,6 +170,23 @@ pub struct Validate {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub place: Where,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fmt`
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// Topology files or folders, with what they include; - passes standard input through
+    #[arg(default_value = ".")]
+    pub topology: Vec<PathBuf>,
+    /// Write nothing; show what would change, and exit with 1 if anything would
+    #[arg(long)]
+    pub check: bool,
+    /// Convert files in KDL 1 to KDL 2 first
+    #[arg(long)]
+    pub from_v1: bool,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -90,6 +90,14 @@ impl Context {
         let _ = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
     }
 
+    /// Prints a text on standard output, byte for byte: whoever reads it puts it in a file.
+    pub fn print_exactly(&self, text: &str) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| Failure::new(format!("failed to write: {error}")))
+    }
+
     /// Prints a warning on standard error, unless only results are wanted.
     pub fn warn(&self, text: &str) {
         if !self.quiet {

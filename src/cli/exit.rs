@@ -29,7 +29,10 @@ pub enum Exit {
 /// The table that `bkpctl help exit-codes` and the docs print.
 pub const TABLE: [(Exit, &str); 9] = [
     (Exit::Ok, "everything went well"),
-    (Exit::Error, "an error; nothing below fits better"),
+    (
+        Exit::Error,
+        "an error, or files that fmt --check would change; nothing below fits better",
+    ),
     (
         Exit::Changes,
         "changes are pending (plan --detailed-exitcode)",

@@ -42,6 +42,7 @@ pub fn run() -> ExitCode {
 fn dispatch(context: &Context, command: &Command) -> Outcome {
     match command {
         Command::Validate(args) => commands::validate::run(context, args),
+        Command::Fmt(args) => commands::fmt::run(context, args),
         Command::Observe(args) => commands::observe::run(context, args),
         Command::Plan(args) => commands::plan::run(context, args),
         Command::Diff(args) => commands::diff::run(context, args),

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Files, FilesError};
+use crate::run::node::rewrite_file;
 
 /// The largest file that is read.
 pub(super) const SIZE_MAX: u64 = 1 << 20;
@@ -39,6 +40,12 @@ impl FolderFiles {
     /// Returns the absolute path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Replaces a file's text in one step; a link stays one, and what it leads to changes.
+    pub fn replace(&self, path: &str, text: &str) -> io::Result<()> {
+        let file = self.resolve(path).map_err(io::Error::other)?;
+        rewrite_file(&file, text.as_bytes())
     }
 
     fn resolve(&self, path: &str) -> Result<PathBuf, FilesError> {

@@ -47,7 +47,7 @@ codes! {
     NeedsQuotes "BK003" "a value needs quotes"
         "KDL reads a word that begins with a digit as a number, so sizes, lengths of time, addresses and modes go into quotes: \"10GiB\", \"26h\", \"10.0.0.1\", \"0750\". A path goes into quotes too, since a slash can begin a comment.";
     OldLanguage "BK004" "the text looks like KDL 1"
-        "Topologies are KDL 2, where true, false and null are written with a # and raw text as #\"…\"#. A topology has no true or false at all: a switch is on by being there and off by being left out.";
+        "Topologies are KDL 2, where true, false and null are written with a # and raw text as #\"…\"#. A topology has no true or false at all: a switch is on by being there and off by being left out. `bkpctl fmt --from-v1` converts a file in KDL 1 and keeps its comments.";
     Limit "BK005" "the file goes beyond a limit"
         "A topology may come from somebody else's change request, so its size and nesting are bounded: a mebibyte a file, two in all, 200 files, 60 000 names and values, 64 levels of blocks, 16 of comments.";
     ControlCharacter "BK006" "a text holds a control character"

@@ -55,12 +55,21 @@ pub(crate) struct SourceFile {
 }
 
 /// Everything that was read, and what was wrong with it.
+#[derive(Default)]
 pub(crate) struct Documents {
     pub(crate) files: Vec<SourceFile>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) mistakes: Vec<Mistake>,
     /// Whether a part could not be read, so that names may be missing.
     pub(crate) partial: bool,
+}
+
+impl Documents {
+    /// Returns the texts that were read.
+    pub(crate) fn sources(self) -> Sources {
+        let files = self.files.into_iter();
+        files.map(|file| (file.path, file.text)).collect()
+    }
 }
 
 impl SourceFile {
@@ -99,18 +108,24 @@ impl SourceFile {
 pub(crate) fn read_all(root: &str, files: &mut dyn Files) -> Documents {
     let mut reader = Reader {
         files,
-        out: Documents {
-            files: Vec::new(),
-            nodes: Vec::new(),
-            mistakes: Vec::new(),
-            partial: false,
-        },
+        out: Documents::default(),
         open: Vec::new(),
         bytes: 0,
         atoms: ATOMS_MAX,
     };
     reader.read(root, None);
     reader.out
+}
+
+/// Reads one text and follows no include.
+pub(crate) fn read_one(path: &str, text: String) -> Documents {
+    let (nodes, mistakes) = parse(&text, 0, &mut ATOMS_MAX.clone());
+    Documents {
+        files: vec![SourceFile::new(path.to_owned(), text)],
+        nodes,
+        mistakes,
+        partial: false,
+    }
 }
 
 struct Reader<'a> {

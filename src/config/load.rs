@@ -62,16 +62,12 @@ pub fn load(root: &str, folder: &str, files: &mut dyn Files) -> Loaded {
     Loaded {
         topology: topology.filter(|_| !failed),
         diagnostics: finished(mistakes, &documents.files),
-        sources: documents
-            .files
-            .into_iter()
-            .map(|file| (file.path, file.text))
-            .collect(),
+        sources: documents.sources(),
     }
 }
 
 /// Sorts mistakes by place, drops repetitions and puts places into words.
-fn finished(mut mistakes: Vec<Mistake>, files: &[SourceFile]) -> Vec<Diagnostic> {
+pub(super) fn finished(mut mistakes: Vec<Mistake>, files: &[SourceFile]) -> Vec<Diagnostic> {
     mistakes.sort_by_key(|mistake| (mistake.span, mistake.code));
     // A template's mistakes show up in each node that uses it.
     mistakes.dedup_by(|a, b| a.span == b.span && a.code == b.code && a.message == b.message);

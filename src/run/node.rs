@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -247,6 +247,28 @@ fn write_state(folder: &Path, name: &str, content: &str) -> Result<NodeReply, Fa
 
 /// Replaces a file in one step: a reader sees the old or the new content, also after a crash.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, content, mode, |_| Ok(()))
+}
+
+/// Replaces what is in a file in one step; its mode and its owner stay.
+pub fn rewrite_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let was = fs::metadata(path)?;
+    // Born closed: what the old file hid stays hidden until mode and owner are right.
+    replace(path, content, 0o600, |file| {
+        let is = file.metadata()?;
+        if (is.uid(), is.gid()) != (was.uid(), was.gid()) {
+            fchown(file, Some(was.uid()), Some(was.gid()))?;
+        }
+        file.set_permissions(was.permissions())
+    })
+}
+
+fn replace(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -255,13 +277,16 @@ pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     name.push(format!(".tmp-{}", std::process::id()));
     let temporary = folder.join(name);
     let write = || -> io::Result<()> {
+        // A link that lies there by accident or on purpose leads to something else.
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(mode)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&temporary)?;
         file.write_all(content)?;
+        finish(&file)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         File::open(folder)?.sync_all()

@@ -6,6 +6,7 @@ pub mod collect;
 pub mod completions;
 pub mod diff;
 pub mod explain;
+pub mod fmt;
 pub mod graph;
 pub mod help;
 pub mod host_key;

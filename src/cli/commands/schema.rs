@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::commands::{bootstrap, collect, run, snapshots, status, test};
+use crate::cli::commands::{bootstrap, collect, fmt, run, snapshots, status, test};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 
@@ -18,6 +18,7 @@ pub const NAMES: &[(&str, &str)] = &[
         "saved-plan.v1",
         "the files that bkpctl plan -o writes, and bkpctl show --json",
     ),
+    ("fmt.v1", "bkpctl fmt --json"),
     ("diff.v1", "bkpctl diff --json"),
     ("simulate.v1", "bkpctl simulate --json"),
     ("observed.v1", "the facts that a plan is made from"),
@@ -63,6 +64,7 @@ pub fn text(name: &str) -> Option<String> {
         "validate.v1" => Some(pretty(&schemars::schema_for!(
             crate::cli::render::Validation
         ))),
+        "fmt.v1" => Some(pretty(&schemars::schema_for!(fmt::Report))),
         "plan.v1" => Some(pretty(&schemars::schema_for!(crate::plan::Plan))),
         "saved-plan.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::saved::SavedPlan

@@ -148,7 +148,7 @@ impl Scanner<'_> {
         let start = self.cursor.at;
         self.cursor.bump();
         let word = self.cursor.take_while(is_word);
-        if matches!(word, "true" | "false" | "null" | "inf" | "-inf" | "nan") {
+        if is_keyword(word) {
             return Ok(());
         }
         let span = self.cursor.span(start);
@@ -182,7 +182,7 @@ impl Scanner<'_> {
             }
             return self.bare(start, expected);
         }
-        if matches!(word, "true" | "false" | "null" | "inf" | "-inf" | "nan") {
+        if is_keyword(word) {
             let span = self.cursor.span(start);
             let message = format!("a bare {word} means nothing here");
             self.cursor.mistake(old_language(span, message));
@@ -238,8 +238,13 @@ impl Scanner<'_> {
     }
 }
 
+/// Returns whether a word means something with a # in front, and nothing without.
+pub(super) fn is_keyword(word: &str) -> bool {
+    matches!(word, "true" | "false" | "null" | "inf" | "-inf" | "nan")
+}
+
 /// Returns whether a word begins like a number, so that it can't be a text without quotes.
-fn looks_like_number(word: &str) -> bool {
+pub(super) fn looks_like_number(word: &str) -> bool {
     let unsigned = word.strip_prefix(['+', '-']).unwrap_or(word);
     let digits = unsigned.strip_prefix('.').unwrap_or(unsigned);
     digits.starts_with(|c: char| c.is_ascii_digit())

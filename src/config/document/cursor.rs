@@ -57,6 +57,16 @@ pub(super) fn is_word(c: char) -> bool {
 }
 
 impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str, file: u32) -> Self {
+        Self {
+            text,
+            at: 0,
+            file,
+            mistakes: Vec::new(),
+            blanks: Vec::new(),
+        }
+    }
+
     pub(super) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -168,7 +178,7 @@ impl<'a> Cursor<'a> {
         self.blanks.push(start..self.at);
     }
 
-    fn skip_block_comment(&mut self) -> Result<(), Lost> {
+    pub(super) fn skip_block_comment(&mut self) -> Result<(), Lost> {
         let start = self.at;
         let mut depth = 0;
         loop {

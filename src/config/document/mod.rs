@@ -9,12 +9,16 @@
 
 mod atom;
 mod cursor;
+mod old;
 mod read;
 mod scan;
+mod tokens;
 mod tree;
 
-pub(crate) use read::parse;
+pub(crate) use old::from_v1;
+pub(crate) use read::{is_sound, parse};
 pub(crate) use scan::ATOMS_MAX;
+pub(crate) use tokens::{Kind, Token, tokens};
 pub(crate) use tree::{Entry, Node, Span, Value, Word};
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
-use super::scan::{Scan, scan};
+use super::old::from_v1;
+use super::scan::{ATOMS_MAX, Scan, scan};
 use super::tree::{Entry, Node, Span, Value, Word};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Mistake;
@@ -16,6 +17,7 @@ pub(crate) fn parse(text: &str, file: u32, atoms: &mut usize) -> (Vec<Node>, Vec
         broken,
         mut mistakes,
     } = scan(text, file, atoms);
+    let old = old_file(text, &mistakes);
     let reader = Reader {
         plain: &plain,
         broken: &broken,
@@ -32,7 +34,39 @@ pub(crate) fn parse(text: &str, file: u32, atoms: &mut usize) -> (Vec<Node>, Vec
             Vec::new()
         }
     };
-    (nodes, mistakes)
+    match old {
+        None => (nodes, mistakes),
+        // What was made of it would be judged by what nobody wrote.
+        Some(mistake) => {
+            let includes = nodes.into_iter().filter(|n| &*n.name.text == "include");
+            (includes.collect(), vec![mistake])
+        }
+    }
+}
+
+/// Returns one mistake that stands for all, if they are all that KDL 1 is not KDL 2.
+fn old_file(text: &str, mistakes: &[Mistake]) -> Option<Mistake> {
+    let first = mistakes.iter().find(|m| m.code == Code::OldLanguage)?;
+    let says_new = text.lines().next()?.contains("kdl-version 2");
+    let converted = from_v1(text).filter(|_| !says_new)?;
+    let left = scan(&converted, 0, &mut ATOMS_MAX.clone()).mistakes;
+    left.iter().all(is_harmless).then(|| {
+        let message = "this file reads as KDL 1, and topologies are KDL 2";
+        Mistake::new(Code::OldLanguage, first.span, message)
+            .label("first seen here")
+            .help("bkpctl fmt --from-v1 converts it, comments and all; a switch such as `reader` is on by being there and takes no true or false")
+    })
+}
+
+/// Returns whether a text is KDL all the same: a (type) only means nothing in a topology.
+fn is_harmless(mistake: &Mistake) -> bool {
+    mistake.code == Code::TypeAnnotation
+}
+
+/// Returns whether a text is KDL 2 from beginning to end.
+pub(crate) fn is_sound(text: &str) -> bool {
+    let (_, mistakes) = parse(text, 0, &mut ATOMS_MAX.clone());
+    mistakes.iter().all(is_harmless)
 }
 
 struct Reader<'a> {

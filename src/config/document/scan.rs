@@ -1,6 +1,6 @@
 //! The scan before the reading: structure, limits, and the way back after a mistake.
 
-use super::cursor::{Cursor, Lost, is_disallowed, is_newline};
+use super::cursor::{Cursor, Lost, is_disallowed, is_newline, is_space};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Mistake;
 use crate::config::document::Span;
@@ -25,19 +25,7 @@ pub(super) struct Scan {
 
 /// Goes through a text once; `atoms` is how many names and values may still come.
 pub(super) fn scan(text: &str, file: u32, atoms: &mut usize) -> Scan {
-    let mut scanner = Scanner {
-        cursor: Cursor {
-            text,
-            at: 0,
-            file,
-            mistakes: Vec::new(),
-            blanks: Vec::new(),
-        },
-        depth: 0,
-        broken: Vec::new(),
-        mends: Vec::new(),
-        atoms: *atoms,
-    };
+    let mut scanner = Scanner::new(text, file, *atoms);
     if text.len() > SIZE_MAX {
         let message = format!(
             "the file has {} bytes, more than the {SIZE_MAX} that are read",
@@ -67,6 +55,18 @@ pub(super) struct Scanner<'a> {
     pub(super) mends: Vec<(usize, u8)>,
     /// How many names and values may still come.
     pub(super) atoms: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(text: &'a str, file: u32, atoms: usize) -> Self {
+        Self {
+            cursor: Cursor::new(text, file),
+            depth: 0,
+            broken: Vec::new(),
+            mends: Vec::new(),
+            atoms,
+        }
+    }
 }
 
 impl Scanner<'_> {
@@ -173,7 +173,9 @@ impl Scanner<'_> {
         self.node();
         let node =
             self.cursor.text[body..self.cursor.at].trim_end_matches(|c| is_newline(c) || c == ';');
-        if let Some(version) = node.strip_prefix("kdl-version ").filter(|_| start <= 3)
+        let first = || self.cursor.text[..start].chars().all(is_blank);
+        let version = node.strip_prefix("kdl-version");
+        if let Some(version) = version.filter(|rest| rest.starts_with(is_space) && first())
             && version.split_whitespace().next() != Some("2")
         {
             let span = self.cursor.span_of(body, body + node.len());
@@ -403,6 +405,11 @@ impl Scanner<'_> {
             }
         }
     }
+}
+
+/// Returns whether a character in front of everything changes nothing.
+fn is_blank(c: char) -> bool {
+    is_space(c) || is_newline(c) || c == '\u{feff}'
 }
 
 pub(super) fn old_language(span: Span, message: impl Into<String>) -> Mistake {
