@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bkpctl::cli::topology_files::FolderFiles;
-use bkpctl::config::{Files, FilesError, Loaded, load};
+use bkpctl::config::{Files, FilesError, Loaded, format_text, load};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -160,6 +160,27 @@ fn every_example_is_valid() {
             "{}\n{said}",
             path.display()
         );
+    }
+}
+
+#[test]
+fn every_topology_on_a_page_and_in_an_example_is_in_form() {
+    let in_form = |place: String, text: &str| {
+        let made = format_text("topology.kdl", text, false);
+        let after = made.files[0].after.as_deref();
+        assert_eq!(after, Some(text), "{place}: bkpctl fmt changes it");
+    };
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for block in blocks(&text) {
+            if block.info.split(' ').next() == Some("kdl") {
+                in_form(format!("{}:{}", page.display(), block.line), &block.text);
+            }
+        }
+    }
+    for path in files(&root().join("examples"), "kdl") {
+        let text = fs::read_to_string(&path).expect("an example");
+        in_form(path.display().to_string(), &text);
     }
 }
 

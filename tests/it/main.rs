@@ -10,6 +10,7 @@ mod docs;
 mod fixture;
 mod graph;
 mod log;
+mod fmt;
 mod observe;
 mod one_machine;
 mod only_looks;
