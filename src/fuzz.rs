@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Files, FilesError, load};
+use crate::config::{Files, FilesError, format_text, load};
 use crate::engine::compress::Codec;
 use crate::engine::crypto::{
     KeyFile, PassphraseSlot, ReadingKey, RecoveryCode, SealedSession, SessionKey, WriterKey,
@@ -220,6 +220,13 @@ fn topology(bytes: &[u8]) -> bool {
     let Some(text) = text(bytes) else {
         return false;
     };
+    for old in [false, true] {
+        let made = format_text("topology.kdl", text, old);
+        if let Some(form) = made.files.into_iter().find_map(|file| file.after) {
+            let again = format_text("topology.kdl", &form, old);
+            assert_eq!(again.files[0].after.as_ref(), Some(&form), "a form changes");
+        }
+    }
     load("topology.kdl", "/etc/backup", &mut OneFile(text))
         .topology
         .is_some()
