@@ -124,11 +124,11 @@ fn entries(node: &Name, lines: Vec<JournalLine>) -> Vec<LogEntry> {
         );
         let (mut took_ms, mut ended) = (None, None);
         match line.event {
-            Event::Begin => {
+            Event::Opened | Event::Begin => {
                 ended = Some(false);
                 begun.insert(what, at);
             }
-            Event::Done | Event::Failed => {
+            Event::Done | Event::Failed | Event::Closed | Event::BrokenOff => {
                 let begin = begun.remove(&what).map(|at| &mut entries[at]);
                 took_ms = begin.map(|begin| {
                     begin.ended = Some(true);

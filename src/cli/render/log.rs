@@ -1,9 +1,10 @@
 //! The log as text: a day is a heading, an event is a line.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use crate::cli::render::text::{Page, Style, Tone, columns, count, escape, pad, took};
-use crate::model::journal::Event;
+use crate::model::journal::{Event, JournalLine};
 use crate::model::log::{Log, LogEntry, LogNode};
 
 /// The longest text of one event that is shown without `--detail`.
@@ -21,7 +22,9 @@ pub fn render_log(log: &Log, style: &Style) -> String {
     let shown: Vec<&LogEntry> = log
         .entries
         .iter()
-        .filter(|entry| style.detail || entry.ended != Some(true))
+        .filter(|entry| {
+            style.detail || entry.line.event != Event::Begin || entry.ended != Some(true)
+        })
         .collect();
     let widest = |text: &dyn Fn(&LogEntry) -> String| {
         let widths = shown.iter().map(|entry| columns(&text(entry)));
@@ -61,10 +64,10 @@ fn event(
 ) {
     let line = &entry.line;
     let (mark, tone) = match &line.event {
-        Event::Done => ("✓", Some(Tone::Good)),
-        Event::Failed => ("✗", Some(Tone::Bad)),
-        Event::Begin if entry.ended == Some(false) => ("…", Some(Tone::Caution)),
-        Event::Begin | Event::Other(_) => ("·", Some(Tone::Quiet)),
+        Event::Done | Event::Closed => ("✓", Some(Tone::Good)),
+        Event::Failed | Event::BrokenOff => ("✗", Some(Tone::Bad)),
+        Event::Opened | Event::Begin if entry.ended == Some(false) => ("…", Some(Tone::Caution)),
+        Event::Opened | Event::Begin | Event::Other(_) => ("·", Some(Tone::Quiet)),
     };
     let lead = format!(
         "  {}  {} {}  {}  ",
@@ -93,7 +96,10 @@ fn address(entry: &LogEntry) -> String {
 
 fn words(entry: &LogEntry, detail: bool) -> String {
     let line = &entry.line;
-    let mut words = escape(&line.words);
+    let mut words = match &line.event {
+        Event::Opened => opening(line),
+        _ => escape(&line.words),
+    };
     if !detail && words.chars().count() > WORDS_MAX {
         words = words.chars().take(WORDS_MAX).collect();
         words.push('…');
@@ -101,6 +107,12 @@ fn words(entry: &LogEntry, detail: bool) -> String {
     let prefix = match &line.event {
         Event::Done => String::new(),
         Event::Failed => "failed: ".to_owned(),
+        Event::Closed => "apply ended: ".to_owned(),
+        Event::BrokenOff => "apply broken off: ".to_owned(),
+        Event::Opened if entry.ended == Some(false) => {
+            "apply began, and no end is written: ".to_owned()
+        }
+        Event::Opened => "apply begins: ".to_owned(),
         Event::Begin if entry.ended == Some(false) => "began, and no end is written: ".to_owned(),
         Event::Begin => "begins: ".to_owned(),
         Event::Other(word) => format!("{}: ", escape(word)),
@@ -113,6 +125,18 @@ fn words(entry: &LogEntry, detail: bool) -> String {
         parts.push(format!("plan {}", escape(&start)));
     }
     parts.join(" · ")
+}
+
+/// Says who carries out how much, and what was said yes to.
+fn opening(line: &JournalLine) -> String {
+    let mut words = count(line.actions.len(), "change", "changes");
+    if let Some(holder) = &line.holder {
+        let _ = write!(words, ", by {}", escape(holder));
+    }
+    if !line.allowed.is_empty() {
+        let _ = write!(words, ", allowed {}", escape(&line.allowed.join(", ")));
+    }
+    words
 }
 
 /// Says what of a node's journal is not told.
