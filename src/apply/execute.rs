@@ -183,6 +183,6 @@ fn change(
     match fleet.hands(node)?.ask(call)? {
         NodeReply::Changed(1) => Ok(format!("{}, 1 entry changed", words())),
         NodeReply::Changed(n) => Ok(format!("{}, {n} entries changed", words())),
-        NodeReply::Done | NodeReply::Text(_) | NodeReply::Opening(_) => Ok(words()),
+        NodeReply::Done | NodeReply::Text(_) | NodeReply::Plans(_) => Ok(words()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::Name;
+use crate::model::{Name, Timestamp};
 use crate::plan::Plan;
 use crate::plan::readiness::Readiness;
 use crate::run::Cancel;
@@ -18,6 +18,8 @@ pub struct Order<'a> {
     pub readiness: Vec<Readiness>,
     /// The gates that were said yes to.
     pub allowed: Vec<String>,
+    /// When the state was seen that the readiness was judged by.
+    pub looked: Timestamp,
     /// Who carries it out.
     pub holder: String,
     /// Whether it goes on with what was begun under this id before, and on which nodes that was.

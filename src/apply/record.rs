@@ -108,17 +108,27 @@ impl<'a> Record<'a> {
             .map(|(action, _)| action)
     }
 
-    fn used(&self, node: &Name) -> Result<Option<Box<Opening>>, Fault> {
-        let call = NodeCall::Opening {
+    /// Returns what the journal of a node says of this plan, and makes sure that nobody else
+    /// has changed anything there since it was looked at.
+    fn used(&self, node: &Name) -> Result<Option<Opening>, Fault> {
+        let call = NodeCall::Plans {
             folder: self.fleet.state_folder(node)?,
             plan: Some(self.order.id.clone()),
         };
-        match self.fleet.hands(node)?.ask(call)? {
-            NodeReply::Opening(opening) => Ok(opening),
-            _ => Err(Fault::lost(
+        let NodeReply::Plans(plans) = self.fleet.hands(node)?.ask(call)? else {
+            return Err(Fault::lost(
                 "the agent answered another question than the one asked",
-            )),
+            ));
+        };
+        if let Some(last) = plans
+            .last_of_others
+            .filter(|last| *last > self.order.looked)
+        {
+            return Err(Fault::stale(format!(
+                "another apply changed something on {node} at {last}, after it was looked at; nothing was changed now"
+            )));
         }
+        Ok(plans.opening)
     }
 
     fn open_on(&self, node: &Name) -> Result<(), Fault> {

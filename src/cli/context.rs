@@ -41,6 +41,8 @@ pub struct Look {
     pub fleet: Fleet,
     /// How to look again.
     pub again: Again,
+    /// When looking began.
+    pub at: Timestamp,
     /// How long looking took.
     pub took: Duration,
 }
@@ -140,22 +142,22 @@ impl Context {
             topology: saved.topology.clone(),
             connect: connect(reach),
         };
-        let start = Instant::now();
+        let (at, start) = (now(), Instant::now());
         let observed = again.observe(Some(nodes(&saved.topology, saved.pending())))?;
-        Ok(again.seen(saved.clone(), observed, start.elapsed()))
+        Ok(again.seen(saved.clone(), observed, (at, start.elapsed())))
     }
 }
 
 fn look_at(topology: Topology, connect: Connect) -> Result<Look, Failure> {
     let again = Again { topology, connect };
-    let start = Instant::now();
+    let (at, start) = (now(), Instant::now());
     let observed = again.observe(None)?;
     let plan = crate::plan::plan(&again.topology, &observed, now());
-    Ok(again.seen(plan, observed, start.elapsed()))
+    Ok(again.seen(plan, observed, (at, start.elapsed())))
 }
 
 impl Again {
-    fn seen(self, plan: Plan, observed: Observed, took: Duration) -> Look {
+    fn seen(self, plan: Plan, observed: Observed, (at, took): (Timestamp, Duration)) -> Look {
         let fleet = Fleet::new(
             self.topology.clone(),
             observed,
@@ -166,6 +168,7 @@ impl Again {
             plan,
             fleet,
             again: self,
+            at,
             took,
         }
     }

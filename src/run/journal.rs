@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Timestamp;
 use crate::model::journal::{Event, JOURNAL_FILE, JournalLine};
 use crate::run::message::Fault;
 
@@ -25,6 +26,15 @@ pub struct Opening {
     pub failed: u64,
     /// Whether it came to its end, with nothing left to do.
     pub closed: bool,
+}
+
+/// What a journal says of plans.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plans {
+    /// The plan that was asked for, or what was broken off; none if there is no such plan.
+    pub opening: Option<Opening>,
+    /// When something was last written for any other plan.
+    pub last_of_others: Option<Timestamp>,
 }
 
 /// Appends one line and makes it durable; a line that does not fit leaves nothing behind.
@@ -77,20 +87,21 @@ fn is_torn(file: &mut File, length: u64) -> io::Result<bool> {
 }
 
 /// Returns when a plan was begun here, or else the newest plan that was begun and is not at
-/// its end; none if there is no such plan.
-pub(super) fn opening(folder: &Path, plan: Option<&str>) -> Result<Option<Opening>, Fault> {
+/// its end.
+pub(super) fn plans(folder: &Path, plan: Option<&str>) -> Result<Plans, Fault> {
     let path = folder.join(JOURNAL_FILE);
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Plans::default()),
         Err(error) => return Err(Fault::io(&format!("read {}", path.display()), &error)),
     };
     find(BufReader::new(file), plan)
         .map_err(|error| Fault::io(&format!("read {}", path.display()), &error))
 }
 
-fn find(mut journal: impl BufRead, plan: Option<&str>) -> io::Result<Option<Opening>> {
+fn find(mut journal: impl BufRead, plan: Option<&str>) -> io::Result<Plans> {
     let mut found: Option<Opening> = None;
+    let mut last_of_others = None;
     let mut text = Vec::new();
     loop {
         text.clear();
@@ -104,6 +115,9 @@ fn find(mut journal: impl BufRead, plan: Option<&str>) -> io::Result<Option<Open
         let Some(line) = JournalLine::read(&text) else {
             continue;
         };
+        if line.plan.is_some() && line.plan.as_deref() != plan {
+            last_of_others = last_of_others.max(Some(line.time));
+        }
         let is_of = |opening: &Opening| opening.line.plan == line.plan;
         match (&line.event, &mut found) {
             (Event::Opened, Some(opening)) if is_of(opening) => {
@@ -126,13 +140,15 @@ fn find(mut journal: impl BufRead, plan: Option<&str>) -> io::Result<Option<Open
         }
     }
     // Whoever asks for no plan in particular asks for what is left to do.
-    Ok(found.filter(|opening| plan.is_some() || !opening.closed))
+    Ok(Plans {
+        opening: found.filter(|opening| plan.is_some() || !opening.closed),
+        last_of_others,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     fn line(plan: &str, event: Event) -> String {
         let line = JournalLine {
@@ -143,7 +159,9 @@ mod tests {
     }
 
     fn asked(journal: &str, plan: Option<&str>) -> Option<(String, u64, u64, bool)> {
-        let found = find(journal.as_bytes(), plan).expect("bytes are read");
+        let found = find(journal.as_bytes(), plan)
+            .expect("bytes are read")
+            .opening;
         found.map(|o| (o.line.plan.unwrap_or_default(), o.done, o.failed, o.closed))
     }
 
@@ -178,6 +196,21 @@ mod tests {
         assert_eq!(asked(&closed, None), None);
         let resumed = [left, line("a", Event::Opened), line("a", Event::Closed)].concat();
         assert_eq!(asked(&resumed, None), None);
+    }
+
+    #[test]
+    fn what_others_wrote_last_is_told_apart_from_ones_own() {
+        let journal = [line("a", Event::Opened), line("b", Event::Opened)].concat();
+        let last = |plan: &str| {
+            let plans = find(journal.as_bytes(), Some(plan)).expect("bytes are read");
+            plans.last_of_others
+        };
+        assert_eq!(last("a"), Some(Timestamp(1_700_000_000_000_000_000)));
+        let own = find(line("a", Event::Done).as_bytes(), Some("a")).expect("bytes are read");
+        assert_eq!(own.last_of_others, None);
+        let job = JournalLine::new(Timestamp(5), Event::Done, "a job by itself");
+        let job = find(job.text().as_bytes(), Some("a")).expect("bytes are read");
+        assert_eq!(job.last_of_others, None);
     }
 
     #[test]

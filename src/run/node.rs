@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use serde::{Deserialize, Serialize};
 
-use super::journal::{self, Opening};
+use super::journal::{self, Plans};
 use super::message::Fault;
 use super::system::{self, SystemFile};
 
@@ -39,7 +39,7 @@ pub enum NodeCall {
         line: String,
     },
     /// Asks the journal when a plan was begun, or which was begun and is not at its end.
-    Opening {
+    Plans {
         /// Our folder on the node.
         folder: String,
         /// The plan's id; left out, the newest that has something left to do.
@@ -120,8 +120,8 @@ pub enum NodeReply {
     Changed(u64),
     /// The answer to a question.
     Text(String),
-    /// What the journal says of a plan.
-    Opening(Option<Box<Opening>>),
+    /// What the journal says of plans.
+    Plans(Box<Plans>),
 }
 
 /// The locks that this process holds, by folder; they end with the process.
@@ -134,9 +134,9 @@ pub fn carry_out(call: &NodeCall, held: &Held) -> Result<NodeReply, Fault> {
         NodeCall::Identify => own_hash().map(NodeReply::Text),
         NodeCall::Lock { folder, holder } => take_lock(Path::new(folder), holder, held),
         NodeCall::Journal { folder, line } => append_journal(Path::new(folder), line),
-        NodeCall::Opening { folder, plan } => {
-            let opening = journal::opening(Path::new(folder), plan.as_deref())?;
-            Ok(NodeReply::Opening(opening.map(Box::new)))
+        NodeCall::Plans { folder, plan } => {
+            let plans = journal::plans(Path::new(folder), plan.as_deref())?;
+            Ok(NodeReply::Plans(Box::new(plans)))
         }
         NodeCall::WriteState {
             folder,

@@ -22,10 +22,10 @@ use super::message::{Call, Event, Fault, Reply};
 pub const PROTOCOL: u32 = 1;
 
 /// How long the other end may be silent before it is given up.
-pub const SILENCE_MAX: Duration = Duration::from_mins(1);
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// How often a beat is sent.
-const BEAT_EVERY: Duration = Duration::from_secs(10);
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// How many incoming calls are worked on at a time.
 const WORKERS: usize = 4;
@@ -85,6 +85,8 @@ pub struct Peer {
     closed: AtomicBool,
     started: Instant,
     heard_ms: AtomicU64,
+    /// Whether nothing is read because all workers are busy: then it is us who do not listen.
+    deaf: AtomicBool,
     /// Ends the connection from our side when the other end went silent.
     hang_up: Box<dyn Fn() + Send + Sync>,
 }
@@ -136,6 +138,7 @@ pub fn converse(
         closed: AtomicBool::new(false),
         started: Instant::now(),
         heard_ms: AtomicU64::new(0),
+        deaf: AtomicBool::new(false),
         hang_up: Box::new(hang_up),
     });
     let hello = Head::Hello {
@@ -177,7 +180,8 @@ fn spawn_heart(peer: &Arc<Peer>) {
                 return;
             }
             let heard = Duration::from_millis(peer.heard_ms.load(Ordering::Relaxed));
-            if peer.started.elapsed().saturating_sub(heard) > SILENCE_MAX {
+            let listens = !peer.deaf.load(Ordering::Relaxed);
+            if listens && peer.started.elapsed().saturating_sub(heard) > SILENCE_MAX {
                 // First the connection, so that nobody stays blocked in writing to it.
                 (peer.hang_up)();
                 peer.close();
@@ -202,8 +206,7 @@ struct Listening<R> {
 impl<R: Read> Read for Listening<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        let now = self.peer.started.elapsed().as_millis() as u64;
-        self.peer.heard_ms.store(now, Ordering::Relaxed);
+        self.peer.hear();
         Ok(n)
     }
 }
@@ -245,7 +248,11 @@ fn read_all(
                 thread::spawn(move || peer.answer(handler.as_ref(), id, *call, body));
             }
             Head::Call { id, call } => {
-                if queue.send((id, *call, body)).is_err() {
+                peer.deaf.store(true, Ordering::Relaxed);
+                let sent = queue.send((id, *call, body));
+                peer.hear();
+                peer.deaf.store(false, Ordering::Relaxed);
+                if sent.is_err() {
                     return Err(io::Error::other("the workers are gone"));
                 }
             }
@@ -276,6 +283,12 @@ fn check_version(protocol: u32, version: &str) -> Result<(), Fault> {
 }
 
 impl Peer {
+    /// Notes that the other end gave a sign of life, or can't be blamed for none.
+    fn hear(&self) {
+        let now = self.started.elapsed().as_millis() as u64;
+        self.heard_ms.store(now, Ordering::Relaxed);
+    }
+
     /// Asks the other end and waits for its answer.
     pub fn ask(&self, call: Call, body: &[u8]) -> Answer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! goes on where it was.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -300,6 +300,32 @@ fn of_two_applies_at_once_the_second_is_told_who_works_there_and_changes_nothing
         .says("bkpctl process")
         .says("nothing was changed");
     ended(child).exits(0);
+    assert_eq!(count(&sandbox, "first"), 1);
+}
+
+#[test]
+fn an_apply_that_was_asked_for_before_another_one_ended_knows_of_it() {
+    let sandbox = sandbox(TOPOLOGY);
+    let mut waiting = sandbox.open_terminal(&["apply"]);
+    let mut shown = Vec::new();
+    let mut stdout = waiting.stdout.take().expect("it is piped");
+    while !String::from_utf8_lossy(&shown).contains("Type yes") {
+        let mut some = [0; 4096];
+        let n = stdout.read(&mut some).expect("it prints");
+        assert!(n > 0, "{}", String::from_utf8_lossy(&shown));
+        shown.extend_from_slice(&some[..n]);
+    }
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    let mut stdin = waiting.stdin.take().expect("it is piped");
+    stdin.write_all(b"yes\n").expect("it reads");
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("it prints");
+    let ended = waiting.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(5), "{rest}");
+    assert!(
+        rest.contains("another apply changed something on here"),
+        "{rest}"
+    );
     assert_eq!(count(&sandbox, "first"), 1);
 }
 

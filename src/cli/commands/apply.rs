@@ -9,7 +9,7 @@ use self::prepare::Prepared;
 use crate::apply::outcome::Outcome as Applied;
 use crate::cli::args::Apply;
 use crate::cli::commands::plan::unmet_gates;
-use crate::cli::context::{Context, asks, confirm};
+use crate::cli::context::{Context, asks, confirm, now};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::progress::{Display, labels};
 use crate::cli::render;
@@ -118,6 +118,7 @@ fn ask(args: &Apply, mut prepared: Prepared) -> Result<Prepared, Failure> {
         confirm("Type yes to apply: ", "yes")?;
     }
     if start.elapsed() > FRESH_FOR {
+        prepared.look.at = now();
         let observed = prepared.look.again.observe_for(&prepared.look.plan)?;
         refuse_stale(&readiness(&prepared.look.plan, &observed))?;
     }
@@ -186,7 +187,7 @@ fn not_begun(fault: Fault) -> Failure {
         }
         FaultKind::Stale => Failure::new(fault.message)
             .exit(Exit::Stale)
-            .help("make a new plan, or go on with this one: bkpctl apply --resume FILE"),
+            .help("bkpctl plan makes a new one; what was broken off goes on with apply --resume"),
         _ => Failure::new(format!("{}; nothing was changed", fault.message)),
     }
 }

@@ -85,24 +85,22 @@ impl Sandbox {
     ///
     /// What it prints on the terminal is all on standard output.
     pub(crate) fn on_terminal(&self, arguments: &[&str], typed: &str) -> Ran {
+        type_on(self.open_terminal(arguments), typed)
+    }
+
+    /// Starts the binary on a terminal of its own, where nothing is typed yet.
+    pub(crate) fn open_terminal(&self, arguments: &[&str]) -> Child {
         let line = [&[env!("CARGO_BIN_EXE_bkpctl")], arguments]
             .concat()
             .join(" ");
         let mut command = Command::new("script");
         command.args(["-qec", &line, "/dev/null"]);
-        let mut child = self
-            .enclose(command)
+        self.enclose(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("script(1) is part of Debian's essential bsdutils");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        stdin.write_all(typed.as_bytes()).expect("it reads");
-        // A terminal whose keyboard is gone would hang the program up.
-        let output = child.wait_with_output().expect("it ends");
-        drop(stdin);
-        Ran::of(&output)
+            .expect("script(1) is part of Debian's essential bsdutils")
     }
 
     /// Starts the binary and returns at once.
@@ -113,6 +111,16 @@ impl Sandbox {
             .spawn()
             .expect("the binary starts")
     }
+}
+
+/// Types something on a terminal and waits for the program to end.
+pub(crate) fn type_on(mut terminal: Child, typed: &str) -> Ran {
+    let mut stdin = terminal.stdin.take().expect("it is piped");
+    stdin.write_all(typed.as_bytes()).expect("it reads");
+    // A terminal whose keyboard is gone would hang the program up.
+    let output = terminal.wait_with_output().expect("it ends");
+    drop(stdin);
+    Ran::of(&output)
 }
 
 impl Ran {

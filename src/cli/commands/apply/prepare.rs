@@ -43,6 +43,7 @@ impl Prepared {
             id: self.id.clone(),
             readiness: self.readiness.clone(),
             allowed: self.allowed.clone(),
+            looked: self.look.at,
             holder: here::holder(),
             resumes: self.resumes.clone(),
             limits: Limits {

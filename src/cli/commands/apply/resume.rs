@@ -89,19 +89,16 @@ fn openings(look: &Look) -> Result<Vec<(Name, Opening)>, Failure> {
         if !is_there {
             continue;
         }
-        let call = NodeCall::Opening {
+        let call = NodeCall::Plans {
             folder: facts.state.folder.clone(),
             plan: None,
         };
         let reply = fleet.hands(node).and_then(|hands| hands.ask(call));
-        match reply.map_err(super::not_begun)? {
-            NodeReply::Opening(Some(opening)) => found.push((node.clone(), *opening)),
-            NodeReply::Opening(None) => {}
-            _ => {
-                let fault = Fault::lost("the agent answered another question than the one asked");
-                return Err(super::not_begun(fault));
-            }
-        }
+        let NodeReply::Plans(plans) = reply.map_err(super::not_begun)? else {
+            let fault = Fault::lost("the agent answered another question than the one asked");
+            return Err(super::not_begun(fault));
+        };
+        found.extend(plans.opening.map(|opening| (node.clone(), opening)));
     }
     Ok(found)
 }
