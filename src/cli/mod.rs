@@ -24,10 +24,13 @@ use clap::Parser;
 use self::args::{Cli, Command, Key};
 use self::context::Context;
 use self::exit::Outcome;
+use crate::run::serve::keep_secrets_in_memory;
 
 /// Reads the command line, does what it says, and returns how it went.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    // Any command may come to hold a key; a crash must not write it down.
+    keep_secrets_in_memory();
     let context = Context::new(cli.quiet, cli.no_color);
     let exit = match dispatch(&context, &cli.command) {
         Ok(exit) => exit,

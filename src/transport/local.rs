@@ -1,6 +1,6 @@
 //! This machine.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use super::launcher::SCRIPT_COMMAND;
@@ -9,11 +9,27 @@ use crate::transport::{Channel, Launch, Output, Script, Transport, TransportErro
 
 const HOST: &str = "local";
 
+/// What programs find of our environment; the rest may hold secrets that are no business of theirs.
+const KEPT: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "BKPCTL_THREADS",
+];
+
+/// The beginnings of further names that are kept: of locales, and of the user's own folders.
+const KEPT_FAMILIES: [&str; 2] = ["LC_", "XDG_"];
+
 /// Runs programs on this machine, each in a process group of its own.
 #[derive(Debug, Clone, Default)]
 pub struct Local {
     sudo: bool,
-    /// All that programs find in their environment, if it is not our own.
+    /// All that programs find in their environment, if it is not what is kept of our own.
     environment: Option<Vec<(String, OsString)>>,
 }
 
@@ -47,16 +63,26 @@ impl Local {
         } else {
             Command::new(program)
         };
-        if let Some(environment) = &self.environment {
-            let variables = environment.iter().map(|(name, value)| (name, value));
-            command.env_clear().envs(variables);
-        }
+        command.env_clear();
+        match &self.environment {
+            Some(environment) => {
+                command.envs(environment.iter().map(|(name, value)| (name, value)))
+            }
+            None => command.envs(std::env::vars_os().filter(|(name, _)| is_kept(name))),
+        };
         command
     }
 
     fn needs_sudo(&self, privileged: bool) -> bool {
         privileged && self.sudo && !rustix::process::geteuid().is_root()
     }
+}
+
+fn is_kept(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    KEPT.contains(&name) || KEPT_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 impl Transport for Local {

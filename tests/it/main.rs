@@ -3,6 +3,7 @@
 mod access_cases;
 mod apply_faults;
 mod architecture;
+mod canaries;
 mod collect;
 mod diff;
 mod disaster;
