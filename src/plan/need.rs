@@ -435,7 +435,7 @@ impl Fact {
         match self {
             // What gets a random number is known only once it is there.
             Self::Repository { .. } => Must::BeOurs,
-            Self::Key { .. } | Self::Mounted { .. } => Must::BeThere,
+            Self::Key { .. } => Must::BeThere,
             _ => value.must(),
         }
     }

@@ -18,6 +18,7 @@ mod only_looks;
 mod plan_cases;
 mod plan_laws;
 mod reader;
+mod readiness;
 mod reading_key;
 mod saved_plans;
 mod schemas;
