@@ -72,6 +72,8 @@ pub enum Command {
     Test(Test),
     /// Say what would be left if a machine or a failure domain were lost
     Simulate(Simulate),
+    /// Say when datastores fill up, from measured growth and what keep lets go of
+    Forecast(Forecast),
     /// Write topology, facts and plan without names, for a report of what went wrong
     Collect(Collect),
     /// Take everything of bkpctl's off a node; datastores stay
@@ -253,6 +255,20 @@ pub struct Simulate {
     /// How much a restore is taken to move in a second
     #[arg(long, value_name = "SIZE", default_value = "110MiB")]
     pub rate: crate::model::ByteSize,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `forecast`
+#[derive(Debug, Args)]
+pub struct Forecast {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// Foretell from what was seen before, and reach no node
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

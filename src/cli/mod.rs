@@ -70,6 +70,7 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
             key_file,
         }) => commands::key::recover(context, code_file, key_file),
         Command::Simulate(args) => commands::simulate::run(context, args),
+        Command::Forecast(args) => commands::forecast::run(context, args),
         Command::Test(args) => commands::test::run(context, args),
         Command::Collect(args) => commands::collect::run(context, args),
         Command::Leave(args) => commands::leave::run(context, args),

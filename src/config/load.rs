@@ -7,6 +7,7 @@ use super::document::Span;
 use super::files::{Files, SourceFile, Sources, read_all};
 use super::names::Names;
 use super::rules;
+use super::secrets;
 use super::templates::expand;
 use crate::model::Topology;
 
@@ -37,6 +38,7 @@ pub fn load(root: &str, folder: &str, files: &mut dyn Files) -> Loaded {
     let mut documents = read_all(root, files);
     let mut mistakes = std::mem::take(&mut documents.mistakes);
     let unread: Vec<Span> = mistakes.iter().map(|mistake| mistake.span).collect();
+    let secrets = secrets::find(&documents.nodes);
     expand(&mut documents.nodes, &mut mistakes);
     check(&documents.nodes, &mut mistakes);
     let names = Names::collect(&documents.nodes, &mut mistakes);
@@ -58,12 +60,38 @@ pub fn load(root: &str, folder: &str, files: &mut dyn Files) -> Loaded {
     let mut later = mistakes.split_off(unread.len());
     later.retain(|mistake| !unread.iter().any(|span| span.overlaps(mistake.span)));
     mistakes.append(&mut later);
+    // Nothing else is said of a secret: the words might repeat it.
+    mistakes.retain(|mistake| {
+        !secrets
+            .iter()
+            .any(|secret| secret.span.overlaps(mistake.span))
+    });
+    let hidden: Vec<Span> = secrets.iter().map(|secret| secret.span).collect();
+    mistakes.extend(secrets);
     let failed = mistakes.iter().any(|m| m.severity == Severity::Error);
     Loaded {
         topology: topology.filter(|_| !failed),
         diagnostics: finished(mistakes, &documents.files),
-        sources: documents.sources(),
+        sources: shown(documents.files, &hidden),
     }
+}
+
+/// Returns the texts for showing places in them, with stars where secrets are.
+fn shown(files: Vec<SourceFile>, hidden: &[Span]) -> Sources {
+    let text = |(number, file): (usize, SourceFile)| {
+        let mut text = file.text;
+        for span in hidden.iter().filter(|span| span.file as usize == number) {
+            let range = span.start as usize..(span.start + span.len) as usize;
+            if let Some(secret) = text.get(range.clone()) {
+                // As many bytes, and the same lines, so that places stay where they are.
+                let star = |byte: u8| if byte == b'\n' { '\n' } else { '*' };
+                let stars: String = secret.bytes().map(star).collect();
+                text.replace_range(range, &stars);
+            }
+        }
+        (file.path, text)
+    };
+    files.into_iter().enumerate().map(text).collect()
 }
 
 /// Sorts mistakes by place, drops repetitions and puts places into words.

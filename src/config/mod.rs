@@ -18,6 +18,7 @@ mod load;
 mod names;
 mod rules;
 mod schema;
+mod secrets;
 mod suggest;
 mod templates;
 mod values;

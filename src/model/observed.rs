@@ -209,6 +209,9 @@ pub struct UserFacts {
     pub uid: u32,
     /// The numeric group id.
     pub gid: u32,
+    /// Its name, where it was asked for by its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// What was seen of a path.
@@ -321,6 +324,9 @@ pub struct DatastoreFacts {
     pub snapshots: BTreeMap<Name, Vec<SnapshotHead>>,
     /// How many snapshots there are of each source.
     pub counts: BTreeMap<Name, u64>,
+    /// What came of each source, day by day, newest first; up to a bound.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub history: BTreeMap<Name, Vec<DayFacts>>,
     /// The newest proofs, newest first.
     pub proofs: Vec<Proof>,
     /// How many entries below belong to somebody else than the declared owner, up to a bound.
@@ -329,6 +335,19 @@ pub struct DatastoreFacts {
     pub foreign_example: Option<String>,
     /// Whether the declared owner could make an entry there, as the system itself judges it.
     pub owner_may_write: Option<bool>,
+}
+
+/// What came of a source to a datastore on one day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DayFacts {
+    /// When the day began, in UTC.
+    pub day: Timestamp,
+    /// How many snapshots of that day are there.
+    pub snapshots: u64,
+    /// How many bytes were stored for the newest of them.
+    pub stored: ByteSize,
+    /// How many bytes a restore of it gives.
+    pub bytes: ByteSize,
 }
 
 /// What was seen of a source.

@@ -37,6 +37,17 @@ impl Timestamp {
         self.0.div_euclid(NANOS)
     }
 
+    /// Returns the beginning of a day that is written `YYYYMMDD`, in UTC.
+    pub fn of_day(digits: &str) -> Option<Self> {
+        if digits.len() != 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let (year, month) = (digits[..4].parse().ok()?, digits[4..6].parse().ok()?);
+        let day = jiff::civil::Date::new(year, month, digits[6..].parse().ok()?).ok()?;
+        let midnight = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(Self::from_seconds(midnight.timestamp().as_second()))
+    }
+
     /// Returns how much time passed since an earlier point; zero if it lies ahead.
     pub fn since(self, earlier: Self) -> Period {
         Period((self.seconds() - earlier.seconds()).max(0) as u64)

@@ -496,8 +496,22 @@ pub struct Policy {
     pub drill_within: Option<Period>,
     /// Whether every guest found must be a source or excepted.
     pub covered: bool,
+    /// Datasets of ZFS that nobody needs a copy of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excepted: Vec<Excepted>,
     /// Rules that are set aside for a while.
     pub waivers: Vec<Waiver>,
+}
+
+/// Datasets that need no copy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Excepted {
+    /// Their names; one that ends in `/*` takes all below along.
+    pub datasets: Vec<String>,
+    /// The node they are on; left out, any.
+    pub on: Option<Name>,
+    /// Where it was declared.
+    pub declared: Declared,
 }
 
 /// A rule that is set aside until a date.

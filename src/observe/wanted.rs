@@ -156,7 +156,8 @@ fn stores(topology: &Topology, node: &Name) -> bool {
         || !topology.nodes[node].reserve.is_empty()
         || !datastores(topology, node).is_empty()
         || exported(topology, node).next().is_some();
-    is_read || keeps || !containers(topology, node).is_empty()
+    // Whoever wants everything covered wants to know what is there, also where nothing is read.
+    is_read || keeps || topology.policy.covered || !containers(topology, node).is_empty()
 }
 
 /// Returns the shares on a node.
@@ -254,7 +255,9 @@ fn users(topology: &Topology, node: &Name) -> Vec<String> {
         Content::Command { run_as, .. } => run_as.clone(),
         _ => None,
     });
-    let declared = topology.users.keys().map(ToString::to_string);
+    // By name, which number it has there; and by number, who else may be behind it.
+    let names = topology.users.keys().map(ToString::to_string);
+    let declared = names.chain(topology.users.values().map(|user| user.uid.to_string()));
     let roots = exported(topology, node).filter_map(|(_, share)| match &share.squash {
         Squash::MapRoot { user, .. } => Some(user.clone()),
         Squash::Root | Squash::MapAll(_) => None,

@@ -48,7 +48,7 @@ impl<'a> Spot<'a> {
     }
 
     /// Returns where the bytes of a datastore land, if the room there was seen.
-    fn seen(world: World<'a>, name: &Name) -> Option<(Self, &'a PathFacts, Space)> {
+    pub(super) fn seen(world: World<'a>, name: &Name) -> Option<(Self, &'a PathFacts, Space)> {
         let (datastore, place, ..) = world.served(name)?;
         let seen = world.ground(name)?.seen?;
         let spot = Self::of(world, name, place, datastore.reserve);

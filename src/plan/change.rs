@@ -12,6 +12,7 @@ use crate::model::markers::{Managed, Registry};
 use crate::model::topology::Topology;
 use crate::model::{Address, ByteSize, Name, Period, Timestamp};
 use crate::plan::need::Need;
+use crate::plan::forecast::ForecastLine;
 
 /// The version of the plan's JSON form; a reader refuses a higher one.
 pub const PLAN_FORMAT: u32 = 1;
@@ -43,6 +44,9 @@ pub struct Plan {
     pub policy: Vec<PolicyLine>,
     /// Where bytes would land and what would be free after.
     pub capacity: Vec<CapacityLine>,
+    /// When filesystems with datastores reach their limits.
+    #[serde(default)]
+    pub forecast: Vec<ForecastLine>,
 }
 
 /// A node as the plan's header shows it.
@@ -419,6 +423,9 @@ pub struct PolicyLine {
     pub verdict: Verdict,
     /// The figures, such as `1 of 3`.
     pub detail: String,
+    /// Whether it counts whatever the policy states.
+    #[serde(default)]
+    pub standing: bool,
 }
 
 /// How a rule stands.

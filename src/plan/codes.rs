@@ -572,8 +572,8 @@ pub const CODES: &[Code] = &[
     code(
         "BK602",
         "too few media",
-        "Two datastores on one filesystem are lost together, so they count once.",
-        "Put one of them on another disk or machine.",
+        "Two datastores count once if their bytes are lost together: they lie on one device, in one pool, on one machine, behind one file server, or in one failure domain other than a site. So a sync to the machine that holds the first copy makes no second medium. A disk that can be unplugged, mounted by its UUID, is a medium of its own.",
+        "Put one of them on another machine, on a disk that can be taken away, or in a bucket.",
     ),
     code(
         "BK603",
@@ -584,8 +584,8 @@ pub const CODES: &[Code] = &[
     code(
         "BK604",
         "no copy beyond reach",
-        "A copy that no credential of ours can delete survives somebody who has them all.",
-        "Use a bucket with an object-lock.",
+        "A copy that no credential of ours can delete survives somebody who has them all. A bucket counts if its object-lock lasts longer than its job leaves between two runs.",
+        "Use a bucket with an object-lock that is long enough.",
     ),
     code(
         "BK605",
@@ -602,8 +602,8 @@ pub const CODES: &[Code] = &[
     code(
         "BK607",
         "not everything is covered",
-        "Some guest is neither a source nor excepted.",
-        "Add it to a job, or except it.",
+        "Some guest or ZFS dataset that was found is neither a source nor excepted, so nothing would bring it back. A guest is protected as a source, in a group of guests, by sources in it where it is a node, or if each of its disks is a source. Datasets that hold less than 1 MiB, a datastore or a guest's disk do not count.",
+        "Make it a source, or except it: except 900 in guests, except \"tank/scratch\" in covered { … }.",
     ),
     code(
         "BK608",
@@ -620,7 +620,7 @@ pub const CODES: &[Code] = &[
     code(
         "BK611",
         "a job runs too seldom for the policy",
-        "Just before each run the newest copy is as old as the whole interval. If that is longer than the rpo, the policy can't hold.",
+        "Until a run is over, the copy before it is the newest, so it gets as old as the interval and the longest run that was seen. If that is longer than the rpo, the policy can't hold.",
         "Run it more often, or allow an rpo longer than the interval and the time of a run.",
     ),
     code(
@@ -628,6 +628,48 @@ pub const CODES: &[Code] = &[
         "a datastore keeps everything",
         "Without keep every snapshot stays for ever, and space runs out one day.",
         "Add keep, for example keep last=3 daily=7 weekly=4.",
+    ),
+    code(
+        "BK613",
+        "something found is in no source",
+        "Guests or ZFS datasets were found on the nodes that no source reads. Nothing asks for them to be covered, so this is a note.",
+        "Make them sources, or write covered in the policy: then whatever is found must be a source or excepted.",
+    ),
+    code(
+        "BK614",
+        "an object-lock is too short",
+        "Once the lock of the newest copy has run out and the next one has not come, everything in the bucket can be deleted by whoever has its credentials.",
+        "Lock for longer than the job leaves between two runs, or run it more often.",
+    ),
+    code(
+        "BK615",
+        "a datastore is sealed for another key",
+        "What is in it was encrypted for a key that the topology does not name for it. Whoever holds that key can read it, and a restore with this topology's key can't.",
+        "Name the key it was made for, or use another folder.",
+    ),
+    code(
+        "BK616",
+        "space runs out soon",
+        "A filesystem with datastores has reached its reserve, is likely to reach it within 90 days, or may do so by this plan. New copies are refused then.",
+        "bkpctl forecast shows when and how fast. Free some space, keep less, or add a datastore.",
+    ),
+    code(
+        "BK617",
+        "one number, two users",
+        "Files carry numbers and no names. If the number of a service user belongs to somebody else too, on the machine where the copies lie or in the topology itself, that one can change and delete them.",
+        "Give the service user a number that nobody else has, on every node.",
+    ),
+    code(
+        "BK618",
+        "a copy of a copy is kept for less time",
+        "A second datastore is there for the day on which the first is lost. What it let go of earlier is lost on that day.",
+        "Keep at least as long in the copy. Where that is not wanted: waive \"retention\" until=… reason=….",
+    ),
+    code(
+        "BK619",
+        "a restore needs what only a restore would bring back",
+        "To read a copy one needs its reading key, and whoever serves it. If the only file of the key lies on a machine that is lost, and the only copy of that file is encrypted for the same key, nothing can be restored, however many copies there are. A server that is a guest backed up only to itself is the same circle, which can be broken by hand.",
+        "Confirm the key's recovery sheet and keep it apart: bkpctl key confirm NAME. For a server: copy it to a datastore that it does not serve, too.",
     ),
 ];
 
@@ -647,8 +689,8 @@ mod tests {
     #[test]
     fn no_code_names_a_command_that_does_not_exist() {
         const KNOWN: &[&str] = &[
-            "apply", "explain", "host-key", "key", "observe", "plan", "restore", "run", "status",
-            "store",
+            "apply", "explain", "forecast", "host-key", "key", "observe", "plan", "restore", "run",
+            "status", "store",
         ];
         for code in CODES {
             for text in [code.title, code.explanation, code.remedy] {

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cycle::{RestoreCycle, Web};
 use super::demand::{Demand, demands};
 use super::draft::World;
 use super::source;
@@ -53,6 +54,9 @@ pub struct Disaster {
     pub jobs: Vec<Name>,
     /// Every source, the worst first.
     pub sources: Vec<SourceFate>,
+    /// What can't be restored although a copy is left, since it waits for itself.
+    #[serde(default)]
+    pub cycles: Vec<RestoreCycle>,
     /// What to do, in order, to be whole again.
     pub steps: Vec<RecoveryStep>,
 }
@@ -91,6 +95,8 @@ pub struct CopyLeft {
 pub enum Fate {
     /// Its data is lost and so is every copy.
     Gone,
+    /// Its data is lost, a copy is left, and nobody can read it.
+    Locked,
     /// Its data is lost, and a copy is left.
     ToRestore,
     /// Its data is there, and no copy is left.
@@ -193,12 +199,19 @@ pub fn disaster(
         return None;
     }
     let demands = demands(topology).copies;
+    let web = Web::new(&scene, &demands);
+    let locked = web.locked();
     let mut sources: Vec<_> = topology
         .sources
         .keys()
         .chain(topology.guests.keys())
         .map(|name| scene.fate(name, &demands))
         .collect();
+    for source in &mut sources {
+        if source.fate == Fate::ToRestore && locked.contains(&source.source) {
+            source.fate = Fate::Locked;
+        }
+    }
     sources.sort_by(|a, b| (a.fate, &a.source).cmp(&(b.fate, &b.source)));
     let keys: Vec<Name> = if scene
         .nodes
@@ -209,12 +222,18 @@ pub fn disaster(
     } else {
         Vec::new()
     };
-    let steps = scene.steps(&keys, &sources, &demands);
+    let sheets: Vec<Name> = keys
+        .iter()
+        .filter(|key| web.is_there(key))
+        .cloned()
+        .collect();
+    let steps = scene.steps(&sheets, &sources, &demands);
     Some(Disaster {
         format: DISASTER_FORMAT,
         lost: lost.clone(),
         as_seen: facts.is_some(),
         jobs: scene.jobs(),
+        cycles: web.cycles(),
         keys,
         sources,
         steps,
@@ -228,15 +247,15 @@ pub fn disaster(
 }
 
 /// Is a topology with what of it is lost.
-struct Scene<'a> {
-    world: World<'a>,
-    as_seen: bool,
-    nodes: BTreeSet<&'a Name>,
-    datastores: BTreeSet<&'a Name>,
+pub(super) struct Scene<'a> {
+    pub(super) world: World<'a>,
+    pub(super) as_seen: bool,
+    pub(super) nodes: BTreeSet<&'a Name>,
+    pub(super) datastores: BTreeSet<&'a Name>,
 }
 
 impl<'a> Scene<'a> {
-    fn new(world: World<'a>, as_seen: bool, lost: &Loss) -> Self {
+    pub(super) fn new(world: World<'a>, as_seen: bool, lost: &Loss) -> Self {
         let topology = world.topology;
         let mut nodes: BTreeSet<&Name> = topology
             .nodes
@@ -410,7 +429,8 @@ impl<'a> Scene<'a> {
             matches!(kind, Some(DatastoreKind::S3(_)))
         };
         let is_gone = |name: &Name| {
-            let mut gone = sources.iter().filter(|fate| fate.fate == Fate::Gone);
+            let is_lost = |fate: &&SourceFate| matches!(fate.fate, Fate::Gone | Fate::Locked);
+            let mut gone = sources.iter().filter(is_lost);
             gone.any(|fate| fate.source == *name)
         };
         // A datastore is filled from what the ones before it hold.

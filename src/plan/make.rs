@@ -7,8 +7,9 @@ use crate::plan::draft::{Draft, World};
 use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
 use crate::plan::{
-    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, key, mount, need,
-    node, order, phase, policy, registry, share, source, sync, thin, unsupported, vzdump,
+    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, forecast, key,
+    mount, need, node, order, phase, policy, registry, share, source, sync, thin, unsupported,
+    vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -52,16 +53,19 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
         .iter()
         .map(|proof| drill::proof(world, proof, is_open(proof.phase)))
         .collect();
+    let capacity = draft.ledger.lines(world, &stores);
+    let forecast = forecast::lines(world);
     let outlook = Outlook {
         world,
         demands: &demands,
         protection: &protection,
         proofs: &proofs,
+        capacity: &capacity,
+        forecast: &forecast,
     };
     let policy = policy::policy(&outlook, &mut draft);
     policy::gaps(&outlook, &mut draft);
 
-    let capacity = draft.ledger.lines(world, &stores);
     let mut actions = order::order(draft.proposals);
     need::record(world, &mut actions);
     Plan {
@@ -77,6 +81,7 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
         phases,
         policy,
         capacity,
+        forecast,
     }
 }
 

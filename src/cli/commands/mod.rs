@@ -8,6 +8,7 @@ pub mod diff;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
+pub mod forecast;
 pub mod help;
 pub mod host_key;
 pub mod key;

@@ -21,6 +21,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("fmt.v1", "bkpctl fmt --json"),
     ("diff.v1", "bkpctl diff --json"),
     ("simulate.v1", "bkpctl simulate --json"),
+    ("forecast.v1", "bkpctl forecast --json"),
     ("observed.v1", "the facts that a plan is made from"),
     ("facts.v1", "bkpctl observe, and the files that it saves"),
     ("status.v1", "bkpctl status --json"),
@@ -74,6 +75,9 @@ pub fn text(name: &str) -> Option<String> {
         ))),
         "simulate.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::disaster::Disaster
+        ))),
+        "forecast.v1" => Some(pretty(&schemars::schema_for!(
+            crate::plan::forecast::Forecast
         ))),
         "observed.v1" => Some(pretty(&schemars::schema_for!(crate::model::Observed))),
         "facts.v1" => Some(pretty(&schemars::schema_for!(crate::model::Facts))),

@@ -68,7 +68,8 @@ pub(super) fn text(text: &str, place: Place<'_>, pseudonyms: &mut Pseudonyms) ->
 /// Returns what stands for a name that people or machines gave, as the key of an entry.
 pub(super) fn key(text: &str, place: Place<'_>, pseudonyms: &mut Pseudonyms) -> String {
     match place.field {
-        "users" if words::is_user(text) => pseudonyms.keep(text),
+        // By number a user is no more than the numbers that stay everywhere.
+        "users" if words::is_user(text) || text.parse::<u32>().is_ok() => pseudonyms.keep(text),
         "users" => pseudonyms.of("user", text),
         "domain" if words::is_domain(text) => pseudonyms.keep(text),
         "objects" => address_of_plan(text, pseudonyms),
@@ -77,7 +78,7 @@ pub(super) fn key(text: &str, place: Place<'_>, pseudonyms: &mut Pseudonyms) -> 
             .unwrap_or_else(|| path(text, pseudonyms)),
         "routes" => host(text, pseudonyms),
         "nodes" | "datastores" | "keys" | "shares" | "sources" | "guests" | "snapshots"
-        | "counts" | "phases" => pseudonyms.of("name", text),
+        | "counts" | "history" | "phases" => pseudonyms.of("name", text),
         _ => anything(text, pseudonyms),
     }
 }

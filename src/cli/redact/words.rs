@@ -191,6 +191,12 @@ const RULES: &[&str] = &[
     "beyond-reach",
     "rpo",
     "drill-within",
+    "restore",
+    "encryption",
+    "immutability",
+    "retention",
+    "capacity",
+    "users",
     "covered",
     "encrypted",
 ];

@@ -18,6 +18,7 @@ pub fn render_disaster(
     page.hanging("", 0, &header(disaster, topology), Some(Tone::Heading));
     page.gap();
     sources(&mut page, disaster, style);
+    circles(&mut page, disaster, style);
     if !disaster.steps.is_empty() {
         page.heading("To be whole again");
         for (number, step) in disaster.steps.iter().enumerate() {
@@ -67,6 +68,7 @@ fn header(disaster: &Disaster, topology: &Topology) -> String {
 fn sources(page: &mut Page<'_>, disaster: &Disaster, style: &Style) {
     let words = |fate: Fate| match fate {
         Fate::Gone => ("✗", Tone::Bad, "gone for good"),
+        Fate::Locked => ("✗", Tone::Bad, "locked"),
         Fate::ToRestore => ("!", Tone::Caution, "to restore"),
         Fate::Unprotected => ("!", Tone::Caution, "without a copy"),
         Fate::Weakened => ("·", Tone::Quiet, "fewer copies"),
@@ -89,11 +91,38 @@ fn sources(page: &mut Page<'_>, disaster: &Disaster, style: &Style) {
         let left: Vec<String> = first.left.iter().map(copy).collect();
         let left = match first.fate {
             Fate::Gone => "no copy is left".to_owned(),
+            Fate::Locked => format!("nobody can read what is left: {}", left.join(", ")),
             Fate::Unprotected => "its data is there, and no copy".to_owned(),
             _ if left.is_empty() => "no job copies it anywhere".to_owned(),
             _ => left.join(", "),
         };
         page.hanging(&lead, 20, &format!("{} · {left}", names(&group)), None);
+    }
+}
+
+/// Says what a restore would wait for in vain, or that there is no such thing.
+fn circles(page: &mut Page<'_>, disaster: &Disaster, style: &Style) {
+    let restores = disaster.sources.iter().any(|s| s.fate == Fate::ToRestore);
+    if disaster.cycles.is_empty() && restores {
+        page.gap();
+        let mark = style.paint(Tone::Good, "✓");
+        page.hanging(
+            &format!("  {mark} "),
+            4,
+            "No restore needs what is lost.",
+            None,
+        );
+    }
+    for cycle in &disaster.cycles {
+        page.gap();
+        let (mark, tone) = if cycle.is_certain {
+            ("✗", Tone::Bad)
+        } else {
+            ("⚠", Tone::Caution)
+        };
+        let mark = style.paint(tone, mark);
+        page.hanging(&format!("  {mark} "), 4, &escape(&cycle.words), None);
+        page.hanging("    ", 4, &format!("→ {}", escape(&cycle.fix)), None);
     }
 }
 

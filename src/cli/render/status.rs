@@ -1,8 +1,10 @@
 //! The state of protection as a table: how old each copy is, and how well it is proven.
 
+use crate::cli::render::forecast;
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
 use crate::model::Name;
 use crate::plan::change::{CopyState, Finding, Plan, ProofState, Protection, Severity};
+use crate::plan::forecast::ForecastOutlook;
 
 /// A cell of the table: its text and how it is to be seen.
 struct Cell {
@@ -189,26 +191,34 @@ fn narrow(page: &mut Page<'_>, plan: &Plan, style: &Style) {
 }
 
 fn space(page: &mut Page<'_>, plan: &Plan, style: &Style) {
-    let lines: Vec<String> = plan
-        .capacity
-        .iter()
-        .filter(|line| line.total.0 > 0)
-        .map(|line| {
-            let used = line.total.0.saturating_sub(line.free_before.0);
-            let percent = u128::from(used) * 100 / u128::from(line.total.0);
-            let short = if line.free_before < line.reserve {
-                format!(", below its reserve of {}", line.reserve)
-            } else {
-                String::new()
-            };
-            format!(
-                "{}:{} {percent} % used, {} free{short}",
-                line.node,
-                escape(&line.mount),
-                line.free_before
-            )
-        })
-        .collect();
+    let lines: Vec<String> =
+        plan.capacity
+            .iter()
+            .filter(|line| line.total.0 > 0)
+            .map(|line| {
+                let used = line.total.0.saturating_sub(line.free_before.0);
+                let percent = u128::from(used) * 100 / u128::from(line.total.0);
+                let short = if line.free_before < line.reserve {
+                    format!(", below its reserve of {}", line.reserve)
+                } else {
+                    String::new()
+                };
+                let foreseen = plan.forecast.iter().find(|foreseen| {
+                    (&foreseen.node, &foreseen.mount) == (&line.node, &line.mount)
+                });
+                let foreseen = foreseen
+                    .filter(|seen| !matches!(seen.outlook, ForecastOutlook::Unknown(_)))
+                    .filter(|_| short.is_empty())
+                    .map(|seen| format!(", {}", forecast::when(seen, plan.now)));
+                let foreseen = foreseen.unwrap_or_default();
+                format!(
+                    "{}:{} {percent} % used, {} free{short}{foreseen}",
+                    line.node,
+                    escape(&line.mount),
+                    line.free_before
+                )
+            })
+            .collect();
     if !lines.is_empty() {
         page.gap();
         let label = style.paint(Tone::Heading, &pad("Space", 10));

@@ -2,7 +2,7 @@
 
 use super::{Builder, parsed, said, text_prop};
 use crate::config::document::{Entry, Node as Statement};
-use crate::model::topology::{Moved, Policy, Removed, Waiver};
+use crate::model::topology::{Excepted, Moved, Policy, Removed, Waiver};
 
 impl Builder<'_> {
     pub(super) fn policy(&mut self) -> Policy {
@@ -26,10 +26,24 @@ impl Builder<'_> {
             rpo: said(node, "rpo"),
             drill_within: said(node, "drill-within"),
             covered: node.child("covered").is_some(),
+            excepted: node
+                .all("covered")
+                .flat_map(|covered| covered.all("except"))
+                .map(|except| self.excepted(except))
+                .collect(),
             waivers: node
                 .all("waive")
                 .filter_map(|waive| self.waiver(waive))
                 .collect(),
+        }
+    }
+
+    fn excepted(&self, node: &Statement) -> Excepted {
+        let datasets = node.args().filter_map(Entry::text);
+        Excepted {
+            datasets: datasets.map(str::to_owned).collect(),
+            on: parsed(node.prop("on")),
+            declared: self.declared(node),
         }
     }
 

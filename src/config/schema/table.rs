@@ -405,7 +405,7 @@ const PHASE: &[Statement] = &[
     .many(),
 ];
 
-/// The rules of a policy, which waivers name.
+/// The rules of a policy, which waivers name: those it states, and those that always count.
 pub(crate) const RULES: &[&str] = &[
     "copies",
     "media",
@@ -414,6 +414,12 @@ pub(crate) const RULES: &[&str] = &[
     "rpo",
     "drill-within",
     "covered",
+    "restore",
+    "encryption",
+    "immutability",
+    "retention",
+    "capacity",
+    "users",
 ];
 
 const POLICY: &[Statement] = &[
@@ -427,7 +433,21 @@ const POLICY: &[Statement] = &[
     .args(COUNT_ARG),
     say("rpo", "How old the newest copy may get.").args(LENGTH_ARG),
     say("drill-within", "How old the newest proof may get.").args(LENGTH_ARG),
-    say("covered", "Every guest found is a source or excepted."),
+    say(
+        "covered",
+        "Every guest and every ZFS dataset found is a source or excepted.",
+    )
+    .block(&[say(
+        "except",
+        "Datasets that need no copy; NAME/* takes all below along. Guests are excepted in `guests`.",
+    )
+    .args(&[some("dataset", Type::Text)])
+    .props(&[prop(
+        "on",
+        Type::Refers(Kind::Node),
+        "the node they are on; left out, any",
+    )])
+    .many()]),
     say("waive", "Sets a rule aside for a while; always shown.")
         .args(&[one("rule", Type::OneOf(RULES))])
         .props(&[

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::model::Name;
-use crate::model::observed::DatastoreFacts;
+use crate::model::observed::{DatastoreFacts, DayFacts};
 use crate::model::snapshot::SnapshotHead;
+use crate::model::{ByteSize, Name, Timestamp};
 use crate::observe::records::{Records, text};
 use crate::observe::wanted::{Wanted, WantedDatastore};
 use crate::transport::shell_assign;
@@ -14,17 +14,40 @@ use crate::transport::shell_assign;
 /// How many of the newest snapshots of a source, and proofs of a drill, are read.
 const NEWEST: usize = 8;
 
+/// Of how many days the sizes of snapshots are read.
+const DAYS: usize = 30;
+
 /// Where counting foreign entries stops.
 const FOREIGN_MAX: u64 = 10_000;
 
 /// `store NUMBER PATH-NUMBER PATH UID GID`.
 ///
 /// File names of snapshots and proofs begin with their time, so that their order by
-/// name is the order of time. Foreign entries are sought within a deadline: counting
+/// name is the order of time, and their days cost nothing to count. Of each day only the
+/// newest snapshot's first line is read, by one process for all. Foreign entries are sought within a deadline: counting
 /// matters less than an answer.
 const FUNCTION: &str = r#"
-newest() { set -f; IFS=$nl; set -- $(ls -1r "$1" 2>/dev/null); unset IFS; set +f; count=$#; list=; n=0
+newest() { all=$(ls -1r "$1" 2>/dev/null); set -f; IFS=$nl; set -- $all; unset IFS; set +f; count=$#; list=; n=0
     for e in "$@"; do [ $n -ge NEWEST ] && break; list=$list$e$nl; n=$((n + 1)); done; }
+days() {
+    dir=$1 day= c=0 m=0 old=
+    set -f; IFS=$nl; set -- $all; unset IFS; set +f
+    for e in "$@"; do
+        case $e in [0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*) t=${e%%T*} ;; *) continue ;; esac
+        if [ "$t" = "$day" ]; then c=$((c + 1)); continue; fi
+        if [ -n "$day" ]; then echo "$day $c"; fi
+        day= m=$((m + 1))
+        [ $m -gt DAYS_MAX ] && break
+        day=$t c=1 old=$old$dir/$e$nl
+    done
+    if [ -n "$day" ]; then echo "$day $c"; fi
+    set -f; IFS=$nl; set -- $old; unset IFS; set +f
+    [ $# -gt 0 ] || return 0
+    head -n 1 -- "$@" /dev/null 2>/dev/null | head -c 131072 | sed -n \
+        -e 's/^==> .*\/\([0-9]*\)T[^/]* <==$/\1/;t day' \
+        -e 's/^{.*"bytes":\([0-9]*\),.*"stored_bytes":\([0-9]*\).*/\1 \2/;t size' \
+        -e 'd' -e ':day' -e 'h;d' -e ':size' -e 'H;x;s/\n/ /;p'
+}
 foreign() {
     (
         quietly
@@ -63,6 +86,7 @@ store() {
         newest "$s"
         out "$k.source" "${s##*/}"
         out "$k.count" "$count"
+        out "$k.days" "$(days "$s")"
         while IFS= read -r e; do
             [ -n "$e" ] && out "$k.head" "$(head -c 4096 "$s/$e" 2>/dev/null)"
         done <<LIST
@@ -86,6 +110,7 @@ LIST
 pub(super) fn command(wanted: &Wanted, seconds: u64) -> String {
     let mut text = FUNCTION
         .replace("NEWEST", &NEWEST.to_string())
+        .replace("DAYS_MAX", &DAYS.to_string())
         .replace("FOREIGN_STOP", &(FOREIGN_MAX + 1).to_string());
     writeln!(text, "limit={seconds}\nwithin=\nif command -v timeout >/dev/null 2>&1; then within=\"timeout $limit\"; fi")
         .expect("writing to a String never fails");
@@ -127,6 +152,12 @@ fn one(records: &Records<'_>, number: usize) -> DatastoreFacts {
             "count" => {
                 if let (Some(source), Ok(count)) = (&source, text(value).parse()) {
                     facts.counts.insert(source.clone(), count);
+                }
+            }
+            "days" => {
+                let days = days(&text(value));
+                if let Some(source) = source.as_ref().filter(|_| !days.is_empty()) {
+                    facts.history.insert(source.clone(), days);
                 }
             }
             "head" => {
@@ -178,6 +209,36 @@ fn head(bytes: &[u8]) -> Option<SnapshotHead> {
     serde_json::from_slice(line).ok()
 }
 
+/// Reads how many snapshots each day has, `20261123 4`, and what the newest of a day says of
+/// its bytes, `20261123 RESTORED STORED`; a day of which only one is known is left out.
+fn days(lines: &str) -> Vec<DayFacts> {
+    let fields = |line: &str| -> Vec<u64> {
+        let fields = line.split(' ').map(str::parse);
+        fields.collect::<Result<_, _>>().unwrap_or_default()
+    };
+    let mut counts = Vec::new();
+    let mut sizes = BTreeMap::new();
+    for line in lines.lines() {
+        match fields(line)[..] {
+            [day, snapshots] => counts.push((day, snapshots)),
+            [day, bytes, stored] => drop(sizes.insert(day, (ByteSize(bytes), ByteSize(stored)))),
+            _ => {}
+        }
+    }
+    let known = counts.into_iter().take(DAYS);
+    known
+        .filter_map(|(number, snapshots)| {
+            let (bytes, stored) = *sizes.get(&number)?;
+            Some(DayFacts {
+                day: Timestamp::of_day(&number.to_string())?,
+                snapshots,
+                stored,
+                bytes,
+            })
+        })
+        .collect()
+}
+
 /// Reads `count`, or `count path uid:gid`; what came too late stays unknown.
 fn read_foreign(facts: &mut DatastoreFacts, line: &str) {
     let (count, example) = line.split_once(' ').unwrap_or((line, ""));
@@ -224,6 +285,31 @@ mod tests {
         assert_eq!(facts.snapshots[&etc].len(), 1);
         assert_eq!(facts.snapshots[&etc][0].bytes.0, 4);
         assert_eq!(facts.counts, BTreeMap::from([(etc, 12)]));
+    }
+
+    #[test]
+    fn a_day_is_known_by_its_count_and_the_sizes_of_its_newest_snapshot() {
+        let lines = "20261123 4\n20261122 1\n20261121 2\n20261123 900 70\n20261121 880 x\n20261122 890 60\nboo\n9 9\n9 9 9";
+        let facts = read(&[("source", "etc"), ("days", lines), ("days", "")]);
+        let days = &facts.history[&Name::new("etc").expect("a name")];
+        let seen: Vec<_> = days
+            .iter()
+            .map(|day| {
+                (
+                    day.day.to_string(),
+                    day.snapshots,
+                    day.bytes.0,
+                    day.stored.0,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("2026-11-23T00:00:00Z".to_owned(), 4, 900, 70),
+                ("2026-11-22T00:00:00Z".to_owned(), 1, 890, 60),
+            ]
+        );
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::model::observed::UserFacts;
-use crate::observe::records::Records;
+use crate::observe::records::{Records, text};
 use crate::transport::shell_assign;
 
 const FUNCTION: &str = r#"
 user() {
-    l=$(getent passwd "$2" 2>/dev/null || grep "^$2:" /etc/passwd 2>/dev/null)
+    l=$(getent passwd "$2" 2>/dev/null || grep -e "^$2:" -e "^[^:]*:[^:]*:$2:" /etc/passwd 2>/dev/null)
     if [ -n "$l" ]; then out "user.$1" "$l"; fi
 }
 "#;
@@ -34,12 +34,23 @@ pub(super) fn parse(records: &Records<'_>, names: &[String]) -> BTreeMap<String,
     users
 }
 
-/// Reads `name:x:uid:gid:…` if it is about that name.
-fn passwd_line(line: &str, name: &str) -> Option<UserFacts> {
+/// Reads `name:x:uid:gid:…` if it is about who was asked for, by name or by number.
+fn passwd_line(line: &str, asked: &str) -> Option<UserFacts> {
     let mut fields = line.split(':');
-    let found = fields.next()? == name;
+    let name = fields.next()?;
     let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-    found.then_some(UserFacts { uid, gid })
+    if name == asked {
+        return Some(UserFacts {
+            uid,
+            gid,
+            user: None,
+        });
+    }
+    (asked.parse() == Ok(uid)).then(|| UserFacts {
+        uid,
+        gid,
+        user: Some(text(name.as_bytes())),
+    })
 }
 
 #[cfg(test)]
@@ -48,7 +59,13 @@ mod tests {
 
     #[test]
     fn only_the_line_of_that_very_name_counts() {
-        let backup = || Some(UserFacts { uid: 34, gid: 34 });
+        let backup = || {
+            Some(UserFacts {
+                uid: 34,
+                gid: 34,
+                user: None,
+            })
+        };
         for (line, expected) in [
             (
                 "backup:x:34:34:backup:/var/backups:/usr/sbin/nologin",

@@ -3,13 +3,16 @@
 pub mod markdown;
 mod words;
 
+use crate::cli::render::forecast;
 use crate::cli::render::plan::words::{
-    change_words, changes_by_node, changes_space, data_words, file_diff, gate_words, has_phases,
-    is_data, kind, label, phase, rule, summary,
+    change_words, changes_by_node, changes_space, data_words, file_diff, gate_words, has_news,
+    has_phases, is_data, kind, label, phase, rule, summary,
 };
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
 use crate::model::Timestamp;
-use crate::plan::change::{Action, CapacityLine, CopyState, Finding, GateKind, Plan, Severity};
+use crate::plan::change::{
+    Action, CapacityLine, CopyState, Finding, GateKind, Plan, PolicyLine, Severity,
+};
 use crate::plan::saved::SavedPlan;
 
 /// Returns a plan as text for people.
@@ -26,6 +29,7 @@ pub fn render(plan: &Plan, style: &Style) -> String {
     data(&mut page, plan, style);
     page.gap();
     capacity(&mut page, plan, style);
+    space(&mut page, plan, style);
     phases(&mut page, plan, style);
     policy(&mut page, plan, style);
     page.gap();
@@ -112,6 +116,7 @@ fn in_sync(page: &mut Page<'_>, plan: &Plan, style: &Style) {
     }
     findings(page, plan, style);
     page.gap();
+    space(page, plan, style);
     phases(page, plan, style);
     policy(page, plan, style);
 }
@@ -353,6 +358,13 @@ fn capacity(page: &mut Page<'_>, plan: &Plan, style: &Style) {
     }
 }
 
+/// Says when filesystems reach their limits, where that is foreseen.
+fn space(page: &mut Page<'_>, plan: &Plan, style: &Style) {
+    if let Some(words) = forecast::short(&plan.forecast, plan.now, style.detail) {
+        lead(page, style, "Space", &words);
+    }
+}
+
 fn phases(page: &mut Page<'_>, plan: &Plan, style: &Style) {
     if !has_phases(plan) {
         return;
@@ -376,10 +388,8 @@ fn phases(page: &mut Page<'_>, plan: &Plan, style: &Style) {
 }
 
 fn policy(page: &mut Page<'_>, plan: &Plan, style: &Style) {
-    if plan.policy.is_empty() {
-        return;
-    }
-    let rules: Vec<String> = plan.policy.iter().map(rule).collect();
+    let shown = |line: &&PolicyLine| style.detail || has_news(line);
+    let rules: Vec<String> = plan.policy.iter().filter(shown).map(rule).collect();
     // A rule is never broken in two, so they are laid out one by one.
     let room = style.columns().saturating_sub(10);
     let mut lines: Vec<String> = Vec::new();

@@ -230,11 +230,20 @@ pub(super) fn rule(line: &PolicyLine) -> String {
     match line.verdict {
         Verdict::Pass => format!("{} {detail} ✓", line.rule),
         Verdict::Deny => format!("{} {detail} ✗", line.rule),
+        Verdict::Warn if line.standing => format!("{} {detail} ⚠", line.rule),
         Verdict::Warn => format!("{} {detail} ⚠ more later", line.rule),
         Verdict::Unknown => format!("{} {detail} ? not all seen", line.rule),
         Verdict::Waived => format!("{} {detail}", line.rule),
         Verdict::NotChecked => format!("{} not checked ({detail})", line.rule),
     }
+}
+
+/// Returns whether a rule says anything: one that always counts does where it does not hold.
+///
+/// What could not be seen is told by the rules that the policy states.
+pub(super) fn has_news(line: &PolicyLine) -> bool {
+    let is_silent = matches!(line.verdict, Verdict::Pass | Verdict::Unknown);
+    !line.standing || !is_silent
 }
 
 /// Counts what would be done.
