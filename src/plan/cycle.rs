@@ -176,12 +176,11 @@ impl<'s, 'a> Web<'s, 'a> {
                 self.is_there(key) || self.needs(thing).iter().any(|need| !unmet.contains(need))
             }
             Thing::Server(node) => {
+                if !by_itself || !self.scene.nodes.contains(node) {
+                    return true;
+                }
                 let needs = self.needs(thing);
-                let is_lost = self.scene.nodes.contains(node);
-                !is_lost
-                    || !by_itself
-                    || needs.is_empty()
-                    || !needs.iter().all(|n| unmet.contains(n))
+                needs.is_empty() || !needs.iter().all(|need| unmet.contains(need))
             }
         }
     }

@@ -185,18 +185,8 @@ fn unseen(world: World<'_>, node: &Name) -> String {
 
 fn too_little(days: usize, snapshots: u64) -> String {
     if days < DAYS_MIN {
-        let days = match days {
-            0 => "no whole day".to_owned(),
-            1 => "1 whole day".to_owned(),
-            days => format!("{days} whole days"),
-        };
-        format!("{days} of snapshots seen, {DAYS_MIN} are needed")
+        format!("it takes {DAYS_MIN} whole days of snapshots, {days} seen")
     } else {
-        let word = if snapshots == 1 {
-            "snapshot"
-        } else {
-            "snapshots"
-        };
-        format!("{snapshots} {word} seen, {SNAPSHOTS_MIN} are needed")
+        format!("it takes {SNAPSHOTS_MIN} snapshots, {snapshots} seen")
     }
 }

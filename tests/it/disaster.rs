@@ -35,6 +35,60 @@ fn each_loss_says_what_is_left_and_what_to_do() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// What can't be restored although copies are left is told apart, with what waits for what.
+#[test]
+fn a_restore_that_waits_for_itself_is_told_with_its_whole_way() {
+    let declared = json!({"file": "topology.kdl", "line": 30});
+    let home = json!({"on": "here", "declared": declared,
+        "content": {"paths": {"paths": ["/root"], "exclude": [], "one_file_system": false}}});
+    let nightly = json!({"name": "more", "declared": declared,
+        "work": {"backup": {"sources": ["home"], "to": ["primary"]}}, "at": "03:00"});
+    let with_home = |more: &serde_json::Value| {
+        let mut document = serde_json::to_value(plan_cases::base().0).expect("a document");
+        let jobs = document["phases"][0]["jobs"].as_array_mut().expect("jobs");
+        jobs.push(nightly.clone());
+        plan_cases::merge(&mut document, &json!({"sources": {"home": home}}));
+        plan_cases::merge(&mut document, more);
+        serde_json::from_value::<Topology>(document).expect("a topology")
+    };
+    // The key of a demonstration has no sheet, and its file is in what it is to decrypt.
+    let key = with_home(&json!({"keys": {"lab": {"create": true}}}));
+    // The server is a container, and is copied only into what it serves.
+    let server = with_home(&json!({
+        "nodes": {"attic": {"container": {"id": 105, "on": "web", "privileged": true, "idmap": []}}},
+        "shares": {
+            "pool": {"on": "nas", "export": "/pool", "squash": "root", "declared": declared},
+        },
+        "datastores": {
+            "primary": {"kind": {"directory": {"places": [
+                {"node": "attic", "path": "/data/primary", "mount": {"what": {"share": "pool"}}},
+            ]}}},
+        },
+        "sources": {"home": {"on": "attic"}},
+        "phases": [{"name": "baseline", "declared": declared, "jobs": [nightly]}],
+    }));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/disaster");
+    let mut problems = Vec::new();
+    for (file, topology, lost) in [
+        ("key-in-a-circle", &key, "here"),
+        ("server-in-a-circle", &server, "web"),
+    ] {
+        let disaster = lose(topology, lost);
+        assert_eq!(disaster.cycles.len(), 1, "{:?}", disaster.cycles);
+        let text = render_disaster(&disaster, topology, RATE, &plan_cases::style(false));
+        problems.extend(plan_cases::expect(&folder.join(file).with_extension("txt"), &text).err());
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    // One copy that is sealed for another key, with a sheet, breaks the circle.
+    let other = json!({"lab": {"create": true},
+        "safe": {"file": "~/safe.key", "create": false, "declared": declared}});
+    let broken = with_home(&json!({"keys": other, "datastores": {"second": {"key": "safe"}}}));
+    let disaster = lose(&broken, "here");
+    assert_eq!(disaster.cycles, []);
+    let fate = disaster.sources.iter().find(|fate| fate.source == "home");
+    assert_eq!(fate.expect("it is a source").fate, Fate::ToRestore);
+}
+
 fn names(topology: &Topology) -> BTreeSet<&Name> {
     topology
         .sources

@@ -12,6 +12,7 @@ mod fixture;
 mod fmt;
 mod graph;
 mod log;
+mod forecast;
 mod observe;
 mod one_machine;
 mod only_looks;

@@ -31,8 +31,9 @@ pub fn render_forecast(forecast: &Forecast, style: &Style) -> String {
         page.hanging("  ", 2, &measured(line), Some(Tone::Quiet));
     }
     page.gap();
-    let note = "Growth as measured, snapshots let go of as keep says, nothing else written there: \
-                four of five drawings end in the range.";
+    let note = "If sources grow as they did, snapshots are pruned as keep says and nothing else is \
+                written there. Four of five futures drawn from the measured days end in the range. \
+                This version prunes nothing by itself: bkpctl store forget does.";
     page.hanging("", 0, note, Some(Tone::Quiet));
     page.finish()
 }
@@ -49,7 +50,10 @@ pub(super) fn short(lines: &[ForecastLine], now: Timestamp, all: bool) -> Option
     let lines: Vec<String> = lines
         .iter()
         .filter(says)
-        .map(|line| format!("{} {}", names(line), full(line, now)))
+        .map(|line| match used(line) {
+            Some(_) => format!("{} {}", names(line), full(line, now)),
+            None => format!("{}: {}", names(line), full(line, now)),
+        })
         .collect();
     (!lines.is_empty()).then(|| lines.join(" · "))
 }
@@ -75,7 +79,8 @@ fn used(line: &ForecastLine) -> Option<u128> {
 
 /// Says when a filesystem reaches its limit.
 pub(super) fn when(line: &ForecastLine, now: Timestamp) -> String {
-    let limit = if line.reserve.0 > 0 {
+    let has_reserve = line.reserve.0 > 0;
+    let limit = if has_reserve {
         "reserve reached"
     } else {
         "full"
@@ -90,8 +95,15 @@ pub(super) fn when(line: &ForecastLine, now: Timestamp) -> String {
             earliest,
             latest: None,
         } => format!("{limit} in {} at the earliest", month(*earliest)),
-        ForecastOutlook::NotBefore(day) => format!("not {limit} before {}", month(*day)),
-        ForecastOutlook::Unknown(why) => format!("forecast not known: {}", escape(why)),
+        ForecastOutlook::NotBefore(day) => {
+            let not = if has_reserve {
+                "reserve not reached"
+            } else {
+                "not full"
+            };
+            format!("{not} before {}", month(*day))
+        }
+        ForecastOutlook::Unknown(why) => format!("no forecast: {}", escape(why)),
     }
 }
 

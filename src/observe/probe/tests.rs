@@ -260,6 +260,19 @@ fn check(scene: &Scene, facts: &NodeFacts) {
         ]
     );
     assert_eq!(store.counts["etc"], 12);
+    // Two days, of which the newest snapshots say how much came.
+    let days: Vec<_> = store.history["etc"]
+        .iter()
+        .map(|day| {
+            (
+                day.day.to_string(),
+                day.snapshots,
+                day.bytes.0,
+                day.stored.0,
+            )
+        })
+        .collect();
+    assert_eq!(days, [("2026-11-23T00:00:00Z".to_owned(), 12, 4, 6)]);
     assert_eq!(store.proofs.len(), 1);
     assert_eq!(store.foreign_entries, Some(0));
     assert_eq!(store.owner_may_write, Some(true));

@@ -59,7 +59,11 @@ impl Outlook<'_> {
             (all, _) => format!("{covered} of {all} ({})", short(&bare)),
         };
         let words = bare.iter().map(|found| found.words.clone()).collect();
-        Judged::new(verdict, detail, words).explained(
+        let judged = Judged {
+            lead: "neither a source nor excepted",
+            ..Judged::new(verdict, detail, words)
+        };
+        judged.explained(
             Vec::new(),
             "make each a source, or except it: in guests, or in covered for datasets",
         )

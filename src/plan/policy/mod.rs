@@ -43,6 +43,8 @@ enum When {
 struct Judged {
     verdict: Verdict,
     detail: String,
+    /// What is to be said before those who fall short.
+    lead: &'static str,
     short: Vec<String>,
     /// How that comes about, line by line.
     because: Vec<String>,
@@ -158,10 +160,11 @@ fn finding(rule: &Rule, judged: &Judged, address: Address) -> Option<Finding> {
     let finding = match judged.verdict {
         Verdict::Deny if rule.standing => Finding::error(rule.code, address, short),
         Verdict::Deny => {
-            let message = format!("it would not hold after this plan: {short}");
+            let message = format!("{}: {short}", judged.lead);
             Finding::error(rule.code, address, message)
         }
-        // What a later phase mends needs no words; what no phase mends does.
+        // What a later phase mends needs no words; what no phase mends does, unless its cause
+        // has some already.
         Verdict::Warn if rule.standing && !short.is_empty() => {
             Finding::warning(rule.code, address, short)
         }
@@ -180,6 +183,7 @@ impl Judged {
         Self {
             verdict,
             detail: detail.into(),
+            lead: "it would not hold after this plan",
             short,
             because: Vec::new(),
             fix: None,

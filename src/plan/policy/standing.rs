@@ -29,7 +29,9 @@ impl Outlook<'_> {
             };
             worse(verdict, own)
         });
-        let count = words::count(cycles.len() as u64, "circle", "circles");
+        let locked: BTreeSet<&Name> = cycles.iter().flat_map(|c| &c.sources).collect();
+        let count = words::count(locked.len() as u64, "source", "sources");
+        let count = format!("{count} locked out");
         let fix = first.fix.clone();
         let short = cycles.into_iter().map(|cycle| cycle.words).collect();
         Some(Judged::new(verdict, count, short).explained(Vec::new(), fix))
@@ -149,11 +151,13 @@ impl Outlook<'_> {
     /// Every datastore has room, now and for a while.
     pub(super) fn room(&self) -> Option<Judged> {
         let (mut verdict, mut short) = (Verdict::Pass, Vec::new());
+        // That a reserve is reached already is a finding of its own.
+        let mut reached = 0;
         for line in self.forecast {
             let names = words::list(&line.datastores);
             let own = match &line.outlook {
                 ForecastOutlook::Reached => {
-                    short.push(format!("{names} has reached its reserve"));
+                    reached += 1;
                     Verdict::Warn
                 }
                 ForecastOutlook::Between { earliest, .. }
@@ -184,7 +188,7 @@ impl Outlook<'_> {
                 verdict = worse(verdict, Verdict::Warn);
             }
         }
-        let detail = match short.len() {
+        let detail = match short.len() + reached {
             0 => words::count(self.forecast.len() as u64, "filesystem", "filesystems"),
             n => words::count(n as u64, "shortage", "shortages"),
         };
@@ -206,7 +210,10 @@ impl Outlook<'_> {
         let mut short: Vec<String> = by_number
             .iter()
             .filter(|(_, names)| names.len() > 1)
-            .map(|(uid, names)| format!("{} are all uid {uid}", words::list(names)))
+            .map(|(uid, names)| {
+                let all = if names.len() == 2 { "both" } else { "all" };
+                format!("{} are {all} uid {uid}", words::list(names))
+            })
             .collect();
         let mut verdict = Verdict::Pass;
         let mut owned: Vec<(&Name, &Name, u32)> = Vec::new();
@@ -233,7 +240,7 @@ impl Outlook<'_> {
         }
         let detail = match short.len() {
             0 => words::count(topology.users.len() as u64, "number", "numbers"),
-            n => words::count(n as u64, "number is two users", "numbers are two users"),
+            n => words::count(n as u64, "shared number", "shared numbers"),
         };
         (!topology.users.is_empty()).then(|| {
             Judged::new(verdict, detail, short).explained(

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use super::words::{
-    change, changes_by_node, changes_space, data_words, gate_words, has_phases, is_data, kind,
-    label, phase, summary, why,
+    change, changes_by_node, changes_space, data_words, gate_words, has_news, has_phases, is_data,
+    kind, label, phase, summary, why,
 };
 use crate::cli::render::markdown::{Part, comment, list, prose, table};
 use crate::cli::render::text::{Style, count};
@@ -206,10 +206,12 @@ fn capacity(plan: &Plan) -> Option<Part> {
 }
 
 fn policy(plan: &Plan) -> Option<Part> {
-    let rows = plan.policy.iter().map(|line| {
+    let shown = plan.policy.iter().filter(|line| has_news(line));
+    let rows = shown.map(|line| {
         let standing = match line.verdict {
             Verdict::Pass => "✅ holds",
             Verdict::Deny => "❌ does not hold",
+            Verdict::Warn if line.standing => "⚠️ worth a look",
             Verdict::Warn => "⚠️ holds after a later phase",
             Verdict::Unknown => "⚠️ not all was seen",
             Verdict::Waived => "➖ set aside",
