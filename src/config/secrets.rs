@@ -60,12 +60,12 @@ fn secret(text: &str) -> Option<&'static str> {
         return Some("a private key");
     }
     let of_service = PREFIXES.iter().find(|(prefix, _)| {
-        let rest = text.strip_prefix(prefix);
+        let rest = text
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.as_bytes().get(..REST_MIN));
         rest.is_some_and(|rest| {
-            rest.len() >= REST_MIN
-                && rest
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+            rest.iter().all(fits)
         })
     });
     if let Some((_, what)) = of_service {

@@ -129,6 +129,17 @@ impl<'s, 'a> Web<'s, 'a> {
             .collect()
     }
 
+    /// Returns the keys that nobody has any more, nor will by a restore.
+    pub(super) fn lost_keys(&self) -> Vec<Name> {
+        self.unmet(false)
+            .into_iter()
+            .filter_map(|thing| match thing {
+                Thing::Key(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Returns what keeps them from it, each reason once.
     pub(super) fn cycles(&self) -> Vec<RestoreCycle> {
         let hard = self.explain(false, &BTreeSet::new());
@@ -399,7 +410,7 @@ impl Hop<'_> {
             (Thing::Server(node), is_first) => {
                 let home = self
                     .home
-                    .map(|home| format!(", which is itself source {home}"));
+                    .map(|home| format!(" and is restored from source {home}"));
                 let need = if is_first {
                     format!("{node}, which serves {}", words::list(&self.stores))
                 } else {

@@ -57,6 +57,9 @@ pub struct Disaster {
     /// What can't be restored although a copy is left, since it waits for itself.
     #[serde(default)]
     pub cycles: Vec<RestoreCycle>,
+    /// The reading keys that nobody has any more: no snapshot that is sealed for one can be read.
+    #[serde(default)]
+    pub lost_keys: Vec<Name>,
     /// What to do, in order, to be whole again.
     pub steps: Vec<RecoveryStep>,
 }
@@ -234,6 +237,7 @@ pub fn disaster(
         as_seen: facts.is_some(),
         jobs: scene.jobs(),
         cycles: web.cycles(),
+        lost_keys: web.lost_keys(),
         keys,
         sources,
         steps,

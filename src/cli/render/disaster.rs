@@ -102,27 +102,32 @@ fn sources(page: &mut Page<'_>, disaster: &Disaster, style: &Style) {
 
 /// Says what a restore would wait for in vain, or that there is no such thing.
 fn circles(page: &mut Page<'_>, disaster: &Disaster, style: &Style) {
+    let bad = format!("  {} ", style.paint(Tone::Bad, "✗"));
+    let caution = format!("  {} ", style.paint(Tone::Caution, "⚠"));
+    let good = format!("  {} ", style.paint(Tone::Good, "✓"));
+    let is = |source: &Name, fate: Fate| {
+        let mut sources = disaster.sources.iter();
+        sources.any(|other| other.source == *source && other.fate == fate)
+    };
     let restores = disaster.sources.iter().any(|s| s.fate == Fate::ToRestore);
     if disaster.cycles.is_empty() && restores {
         page.gap();
-        let mark = style.paint(Tone::Good, "✓");
-        page.hanging(
-            &format!("  {mark} "),
-            4,
-            "No restore needs what is lost.",
-            None,
-        );
+        page.hanging(&good, 4, "No restore needs what is lost.", None);
     }
     for cycle in &disaster.cycles {
         page.gap();
-        let (mark, tone) = if cycle.is_certain {
-            ("✗", Tone::Bad)
-        } else {
-            ("⚠", Tone::Caution)
-        };
-        let mark = style.paint(tone, mark);
-        page.hanging(&format!("  {mark} "), 4, &escape(&cycle.words), None);
+        let is_locked = cycle.sources.iter().any(|source| is(source, Fate::Locked));
+        let mark = if is_locked { &bad } else { &caution };
+        page.hanging(mark, 4, &escape(&cycle.words), None);
         page.hanging("    ", 4, &format!("→ {}", escape(&cycle.fix)), None);
+    }
+    if !disaster.lost_keys.is_empty() {
+        page.gap();
+        let words = format!(
+            "No snapshot that is sealed for {} can be read any more: the key's file is lost, and no recovery sheet was confirmed",
+            names(&disaster.lost_keys)
+        );
+        page.hanging(&bad, 4, &words, None);
     }
 }
 

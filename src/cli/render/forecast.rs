@@ -28,7 +28,19 @@ pub fn render_forecast(forecast: &Forecast, style: &Style) -> String {
         let words = format!("{} · {}", names(line), full(line, forecast.at));
         page.hanging(&format!("{mark} "), 2, &words, None);
         page.hanging("  ", 2, &room(line), Some(Tone::Quiet));
-        page.hanging("  ", 2, &measured(line), Some(Tone::Quiet));
+        if line.days > 0 {
+            page.hanging("  ", 2, &measured(line), Some(Tone::Quiet));
+        }
+    }
+    let is_drawn = |line: &ForecastLine| {
+        let when = &line.outlook;
+        matches!(
+            when,
+            ForecastOutlook::Between { .. } | ForecastOutlook::NotBefore(_)
+        )
+    };
+    if !forecast.filesystems.iter().any(is_drawn) {
+        return page.finish();
     }
     page.gap();
     let note = "If sources grow as they did, snapshots are pruned as keep says and nothing else is \
