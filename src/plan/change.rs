@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::markers::{Managed, Registry};
 use crate::model::topology::Topology;
 use crate::model::{Address, ByteSize, Name, Period, Timestamp};
-use crate::plan::need::Need;
 use crate::plan::forecast::ForecastLine;
+use crate::plan::need::Need;
 
 /// The version of the plan's JSON form; a reader refuses a higher one.
 pub const PLAN_FORMAT: u32 = 1;
