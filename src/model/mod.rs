@@ -4,6 +4,7 @@
 //! of ours is imported. Every other folder speaks in these words; `docs/words.md`
 //! explains them to people.
 
+pub mod acl;
 pub mod address;
 pub mod export;
 pub mod facts;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::acl::Acl;
 use super::export::Export;
 use super::idmap::IdMap;
 use super::lvm::LvmFacts;
@@ -256,6 +257,19 @@ pub struct Component {
     pub gid: u32,
     /// Its permission bits.
     pub mode: u32,
+    /// Its access control list, where that says more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Acl>,
+}
+
+impl Component {
+    /// Changes its permission bits as `chmod` does.
+    pub fn set_mode(&mut self, mode: u32) {
+        self.mode = mode;
+        if let Some(acl) = &mut self.acl {
+            acl.set_mode(mode);
+        }
+    }
 }
 
 /// What a path's component is.

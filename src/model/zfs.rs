@@ -43,6 +43,18 @@ impl ZfsFacts {
         self.datasets.iter().find(|dataset| dataset.name == name)
     }
 
+    /// Returns what a dataset could still take if this were its quota.
+    ///
+    /// What it may take now is bounded by the quota it has, so what is above it counts.
+    pub fn room(&self, dataset: &ZfsDataset, quota: ByteSize) -> ByteSize {
+        let above = dataset.name.rsplit_once('/');
+        let above = above.and_then(|(above, _)| self.dataset(above));
+        let left = |limit: ByteSize| ByteSize(limit.0.saturating_sub(dataset.used.0));
+        let bounds = [Some(left(quota)), dataset.refquota.map(left)];
+        let pool = above.map_or(dataset.available, |above| above.available);
+        bounds.into_iter().flatten().fold(pool, ByteSize::min)
+    }
+
     /// Returns the volume that a device's path names, `/dev/zvol/NAME`.
     pub fn at(&self, device: &str) -> Option<&ZfsDataset> {
         let name = device.strip_prefix("/dev/zvol/")?;
@@ -113,6 +125,29 @@ mod tests {
             let found = facts.holding(path).map(|dataset| dataset.name.as_str());
             assert_eq!(found, Some(expected), "{path}");
         }
+    }
+
+    #[test]
+    fn a_quota_leaves_what_it_and_everything_above_allow() {
+        let mut facts = facts();
+        for dataset in &mut facts.datasets {
+            (dataset.available, dataset.used) = match dataset.name.as_str() {
+                "tank" => (ByteSize(1000), ByteSize(300)),
+                "tank/pbs" => (ByteSize(20), ByteSize(80)),
+                _ => (ByteSize(500), ByteSize(10)),
+            };
+        }
+        let room = |facts: &ZfsFacts, name: &str, quota: u64| {
+            let dataset = facts.dataset(name).expect("it is listed");
+            facts.room(dataset, ByteSize(quota)).0
+        };
+        // More than what its own quota of now leaves, and never more than the pool has.
+        assert_eq!(room(&facts, "tank/pbs", 500), 420);
+        assert_eq!(room(&facts, "tank/pbs", 9000), 1000);
+        assert_eq!(room(&facts, "tank/pbs", 50), 0);
+        assert_eq!(room(&facts, "tank", 9000), 1000);
+        facts.datasets[1].refquota = Some(ByteSize(100));
+        assert_eq!(room(&facts, "tank/pbs", 500), 20);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Who may do what with a path: mode bits as the kernel judges them.
+//! Who may do what with a path: mode bits and access control lists as the kernel judges them.
 
 use crate::model::IdMap;
+use crate::model::acl::{Acl, Ruling, Subject, triple};
 use crate::model::observed::{Component, ComponentKind, Login};
 use crate::model::topology::Owner;
 
@@ -20,6 +21,8 @@ pub(super) struct Identity {
 pub(super) const PASS: u32 = 0o1;
 /// The right to make and remove entries.
 pub(super) const WRITE: u32 = 0o3;
+/// Those of whoever works in a directory: to make, to remove and to list entries.
+pub(super) const ALL: u32 = 0o7;
 
 impl Identity {
     /// Returns who we are on a node.
@@ -75,22 +78,71 @@ impl Identity {
         }
     }
 
-    /// Returns whether the mode bits of a component give some rights, as in `access(2)`.
+    /// Returns whether a component gives some rights, as in `access(2)`.
     ///
-    /// Root is above them, a container's root only where user and group are the container's,
-    /// see capabilities(7).
+    /// Root is above all of it, a container's root only where user and group are the container's,
+    /// see capabilities(7). The mode bits of what has a list show only its mask.
     pub(super) fn may(&self, component: &Component, rights: u32) -> bool {
         if self.is_above(component) {
             return true;
         }
+        if let Some(ruling) = self.ruling(component, rights) {
+            return ruling.granted;
+        }
         let shift = if component.uid == self.uid {
             6
-        } else if component.gid == self.gid || self.groups.contains(&component.gid) {
+        } else if self.is_in(component.gid) {
             3
         } else {
             0
         };
         component.mode >> shift & rights == rights
+    }
+
+    /// Asks a component's access control list, if it has one.
+    fn ruling(&self, component: &Component, rights: u32) -> Option<Ruling> {
+        let is = |who: Subject| match who {
+            Subject::Owner => component.uid == self.uid,
+            Subject::User(uid) => uid == self.uid,
+            Subject::OwningGroup => self.is_in(component.gid),
+            Subject::Group(gid) => self.is_in(gid),
+            Subject::Everyone => true,
+        };
+        let acl = component.acl.as_ref()?;
+        Some(acl.judge(is, rights))
+    }
+
+    fn is_in(&self, group: u32) -> bool {
+        group == self.gid || self.groups.contains(&group)
+    }
+
+    /// Says what a component's list has to do with its answer: `, by user:34:r-x of its ACL`.
+    pub(super) fn by_acl(&self, component: &Component, rights: u32) -> String {
+        let ruling = self.ruling(component, rights);
+        match ruling.filter(|_| !self.is_above(component)) {
+            None => String::new(),
+            Some(Ruling { entry: None, .. }) => ": its ACL says nothing of it".to_owned(),
+            Some(Ruling {
+                entry: Some(entry), ..
+            }) => format!(", by {entry} of its ACL"),
+        }
+    }
+
+    /// Returns the command that gives this user rights by a component's list, if it has one.
+    pub(super) fn enter(&self, component: &Component, rights: u32) -> Option<String> {
+        let uid = self.uid;
+        Some(match component.acl.as_ref()? {
+            Acl::Posix { entries, .. } => {
+                // What the user has already stays.
+                let own = entries.iter().find(|entry| entry.who == Subject::User(uid));
+                let all = own.map_or(rights, |entry| entry.rights | rights);
+                format!("setfacl -m u:{uid}:{}", triple(all))
+            }
+            Acl::Nfs4 { .. } => {
+                let letters = if rights == PASS { "x" } else { "rwxp" };
+                format!("nfs4xdr_setfacl -a user:{uid}:{letters}:fd:allow")
+            }
+        })
     }
 
     /// Tells whether this is the root of whoever owns a component.
@@ -126,14 +178,15 @@ pub(super) fn first_closed<'a>(
         .find(|component| !who.may(component, PASS))
 }
 
-/// Describes a component: `/srv 0:0 755`.
+/// Describes a component: `/srv 0:0 755`, with a `+` where it has an access control list.
 pub(super) fn words(component: &Component) -> String {
     format!(
-        "{} {}:{} {:o}",
+        "{} {}:{} {:o}{}",
         component.path,
         component.uid,
         component.gid,
-        component.mode & 0o7777
+        component.mode & 0o7777,
+        if component.acl.is_some() { "+" } else { "" }
     )
 }
 
@@ -147,7 +200,8 @@ pub(super) fn chain(who: &Identity, node: &str, components: &[Component]) -> Vec
         return lines;
     };
     if let Some(closed) = first_closed(ancestors, who) {
-        lines.push(format!("{}: no right to pass", words(closed)));
+        let by = who.by_acl(closed, PASS);
+        lines.push(format!("{}: no right to pass{by}", words(closed)));
         return lines;
     }
     if let (Some(first), Some(parent)) = (ancestors.first(), ancestors.last()) {
@@ -158,7 +212,8 @@ pub(super) fn chain(who: &Identity, node: &str, components: &[Component]) -> Vec
     } else {
         "no right to write"
     };
-    lines.push(format!("{}: {verdict}", words(last)));
+    let by = who.by_acl(last, WRITE);
+    lines.push(format!("{}: {verdict}{by}", words(last)));
     lines
 }
 
@@ -174,6 +229,7 @@ mod tests {
             uid,
             gid,
             mode,
+            acl: None,
         }
     }
 

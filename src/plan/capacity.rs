@@ -1,7 +1,8 @@
 //! Where bytes land and whether they fit.
 //!
 //! Five limits count: bytes and inodes of the filesystem, a quota (which is what a
-//! filesystem under one says is free), the thin pool below it, and the reserve.
+//! filesystem under one says is free, or what one leaves that this plan sets), the thin pool
+//! below it, and the reserve.
 //!
 //! Fit is decided as if nothing were shared or compressed. The first copy of a source
 //! must fit as a whole. A later copy must fit by what the source grew; that everything
@@ -74,6 +75,8 @@ type Key = (Name, String);
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     spent: BTreeMap<Key, Spent>,
+    /// What will be free where this plan sets a quota.
+    limited: BTreeMap<Key, ByteSize>,
 }
 
 /// The room at a place, after all that was spent there before.
@@ -193,18 +196,38 @@ impl ThinPool {
 }
 
 impl Ledger {
+    /// Says that so much will be free on the filesystem of a path, once its quota is set.
+    pub(super) fn limit(&mut self, node: &Name, path: &str, seen: &PathFacts, free: ByteSize) {
+        self.limited.insert(pool(Some(seen), node, path), free);
+    }
+
+    /// Returns the space of a filesystem as it is once its quota is set.
+    fn space(&self, key: &Key, seen: Space) -> Space {
+        let Some(free) = self.limited.get(key) else {
+            return seen;
+        };
+        let used = seen.total.0.saturating_sub(seen.free.0);
+        Space {
+            total: ByteSize(used.saturating_add(free.0)),
+            free: *free,
+            ..seen
+        }
+    }
+
     /// Says what landing there would mean, after all that was spent there before.
     pub(super) fn look(&self, world: World<'_>, spot: Spot<'_>, bytes: Bytes) -> Landing {
         let seen = seen(world, spot.node, spot.path);
+        let own = pool(seen, spot.node, spot.path);
         let space = seen.and_then(|facts| facts.space);
-        let reserve = reserve(world, spot, seen);
+        let space = space.map(|space| self.space(&own, space));
+        let reserve = reserve(world, spot, seen, space);
         let thin = ThinPool::below(world, spot.node, seen);
         let left = |key: &Key, free: ByteSize| {
             let spent = self.spent.get(key).map_or(0, |spent| spent.bytes);
             ByteSize(free.0.saturating_sub(spent))
         };
         let room = Room {
-            bytes: space.map(|space| left(&pool(seen, spot.node, spot.path), space.free)),
+            bytes: space.map(|space| left(&own, space.free)),
             inodes: space
                 .filter(|space| space.inodes_total > 0)
                 .map(|space| space.inodes_free),
@@ -256,7 +279,7 @@ impl Ledger {
             for (path, seen) in &facts.paths {
                 let key = pool(Some(seen), node, path);
                 if let (Some(space), Some(spent)) = (seen.space, self.spent.get(&key)) {
-                    lines.insert(key.clone(), line(&key, space, spent));
+                    lines.insert(key.clone(), self.line(&key, space, spent));
                 }
             }
         }
@@ -264,8 +287,8 @@ impl Ledger {
             let Some((spot, seen, space)) = Spot::seen(world, name) else {
                 continue;
             };
-            let wanted = reserve(world, spot, Some(seen));
             let key = pool(Some(seen), spot.node, spot.path);
+            let wanted = reserve(world, spot, Some(seen), Some(self.space(&key, space)));
             lines
                 .entry(key.clone())
                 .and_modify(|line| line.reserve = line.reserve.max(wanted))
@@ -274,21 +297,23 @@ impl Ledger {
                         reserve: wanted,
                         ..Spent::default()
                     };
-                    line(&key, space, &nothing)
+                    self.line(&key, space, &nothing)
                 });
         }
         lines.into_values().collect()
     }
-}
 
-fn line((node, mount): &(Name, String), space: Space, spent: &Spent) -> CapacityLine {
-    CapacityLine {
-        node: node.clone(),
-        mount: mount.clone(),
-        total: space.total,
-        free_before: space.free,
-        free_after: (!spent.unknown).then(|| ByteSize(space.free.0.saturating_sub(spent.bytes))),
-        reserve: spent.reserve,
+    fn line(&self, key: &Key, seen: Space, spent: &Spent) -> CapacityLine {
+        let (node, mount) = key.clone();
+        let free = self.space(key, seen).free;
+        CapacityLine {
+            node,
+            mount,
+            total: seen.total,
+            free_before: seen.free,
+            free_after: (!spent.unknown).then(|| ByteSize(free.0.saturating_sub(spent.bytes))),
+            reserve: spent.reserve,
+        }
     }
 }
 
@@ -352,11 +377,14 @@ fn pool(seen: Option<&PathFacts>, node: &Name, path: &str) -> (Name, String) {
     (node.clone(), target.to_owned())
 }
 
-/// Returns what must stay free: the larger of what the datastore and its node want.
-pub(super) fn reserve(world: World<'_>, spot: Spot<'_>, seen: Option<&PathFacts>) -> ByteSize {
-    let total = seen
-        .and_then(|facts| facts.space)
-        .map_or(ByteSize(0), |space| space.total);
+/// Returns what must stay free of some space: the larger of what the datastore and its node want.
+pub(super) fn reserve(
+    world: World<'_>,
+    spot: Spot<'_>,
+    seen: Option<&PathFacts>,
+    space: Option<Space>,
+) -> ByteSize {
+    let total = space.map_or(ByteSize(0), |space| space.total);
     let target = seen
         .and_then(|facts| facts.mount.as_ref())
         .map_or("/", |mount| mount.target.as_str());
@@ -451,7 +479,7 @@ pub(super) fn shortages(world: World<'_>, datastores: &[&Name], draft: &mut Draf
             continue;
         };
         let address = Address::new("datastore", name);
-        let reserve = reserve(world, spot, Some(seen));
+        let reserve = reserve(world, spot, Some(seen), Some(space));
         if reserve.0 > 0 && space.free < reserve {
             let message = format!(
                 "{} is free on {}:{}, less than its reserve of {reserve}: new data is refused",

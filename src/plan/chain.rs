@@ -426,41 +426,40 @@ impl Ground<'_> {
         if !self.by_handle {
             self.open(above, who)?;
         }
-        let there = access::words(last);
+        let by = who.by_acl(last, access::WRITE);
         if !who.may(last, access::WRITE) {
-            let chown = format!("chown {}:{}", who.uid, who.gid);
-            return Err(self.denied(&there, "no right to write", &last.path, &chown));
+            let enter = who.enter(last, access::ALL);
+            let mend = enter.unwrap_or_else(|| format!("chown {}:{}", who.uid, who.gid));
+            return Err(self.denied(last, &format!("no right to write{by}"), &mend));
         }
         hops.push(Hop {
-            place: there,
+            place: access::words(last),
             who: words(who),
-            why: "may write".to_owned(),
+            why: format!("may write{by}"),
         });
         Ok(())
     }
 
     /// Checks that somebody may pass some folders.
     fn open(&self, above: &[Component], who: &Identity) -> Result<(), Verdict> {
-        match access::first_closed(above, who) {
-            None => Ok(()),
-            Some(closed) => Err(self.denied(
-                &access::words(closed),
-                "no right to pass",
-                &closed.path,
-                "chmod o+x",
-            )),
-        }
+        let Some(closed) = access::first_closed(above, who) else {
+            return Ok(());
+        };
+        let by = who.by_acl(closed, access::PASS);
+        let enter = who.enter(closed, access::PASS);
+        let mend = enter.unwrap_or_else(|| "chmod o+x".to_owned());
+        Err(self.denied(closed, &format!("no right to pass{by}"), &mend))
     }
 
-    fn denied(&self, at: &str, why: &str, path: &str, command: &str) -> Verdict {
+    fn denied(&self, at: &Component, why: &str, command: &str) -> Verdict {
         Verdict::Denied(Denial {
             code: WITHOUT_RIGHT,
-            at: format!("{at}: {why}"),
+            at: format!("{}: {why}", access::words(at)),
             symptom: DENIED,
             fix: format!(
                 "on {}, as root: {command} {}",
                 self.node,
-                crate::plan::words::shell_word(path)
+                crate::plan::words::shell_word(&at.path)
             ),
         })
     }

@@ -74,7 +74,7 @@ pub const CODES: &[Code] = &[
         "BK106",
         "the owner can't pass a folder on the way",
         "To reach a file, its user needs the x right on every folder above it, also where the last folder belongs to that user. Without it every write fails with os error 13, although the datastore itself looks right.",
-        "chmod o+x on that folder lets others pass and shows them no names. Never chmod -R 777.",
+        "chmod o+x on that folder lets others pass and shows them no names. Where it has an access control list, shown by a +, an entry for the user does. Never chmod -R 777.",
     ),
     code(
         "BK107",

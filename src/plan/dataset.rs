@@ -105,8 +105,10 @@ pub(super) fn quota(server: &Server<'_>, draft: &mut Draft) {
     let Some(declared) = &server.share.dataset else {
         return;
     };
-    let zfs = server.facts.zfs.as_ref();
-    let Some(dataset) = zfs.and_then(|zfs| zfs.dataset(&declared.name)) else {
+    let Some(zfs) = &server.facts.zfs else {
+        return;
+    };
+    let Some(dataset) = zfs.dataset(&declared.name) else {
         return;
     };
     let export = &server.share.export;
@@ -125,11 +127,20 @@ pub(super) fn quota(server: &Server<'_>, draft: &mut Draft) {
         dataset: name.clone(),
         quota,
     };
-    draft.propose(Proposal {
+    let is_set = draft.propose(Proposal {
         before: Some(quota_words(dataset.quota)),
         reason: "the topology declares it".to_owned(),
         ..server.proposal(step, format!("{name} holds at most {quota}"))
     });
+    // What lands there afterwards has no more room than it leaves.
+    let seen = server.facts.paths.get(export).filter(|seen| {
+        let mount = seen.mount.as_ref();
+        is_set && mount.is_some_and(|mount| mount.source == *name)
+    });
+    if let Some(seen) = seen {
+        let free = zfs.room(dataset, quota);
+        draft.ledger.limit(&server.share.on, export, seen, free);
+    }
 }
 
 /// Says which datasets below the share its clients would see as empty folders.

@@ -253,18 +253,20 @@ impl Site<'_> {
                 closed.path,
                 self.place.node
             );
+            let path = shell_word(&closed.path);
+            let mend = match self.owner.enter(closed, access::PASS) {
+                Some(enter) => format!("{enter} {path}"),
+                None => format!("chmod o+x {path}   (opens the way, shows no names)"),
+            };
             let finding = self
                 .error("BK106", message)
                 .because(vec![format!(
-                    "{}: no right to pass for uid {}",
+                    "{}: no right to pass for uid {}{}",
                     access::words(closed),
-                    self.owner.uid
+                    self.owner.uid,
+                    self.owner.by_acl(closed, access::PASS)
                 )])
-                .fix(format!(
-                    "on {}: chmod o+x {}   (opens the way, shows no names)",
-                    self.place.node,
-                    shell_word(&closed.path)
-                ));
+                .fix(format!("on {}: {mend}", self.place.node));
             return Err(refusal(
                 format!("{} can't pass {}", self.owner.name, closed.path),
                 finding,
@@ -307,8 +309,9 @@ impl Site<'_> {
             let finding = self
                 .error("BK107", message)
                 .because(vec![format!(
-                    "{}: no right to write",
-                    access::words(parent)
+                    "{}: no right to write{}",
+                    access::words(parent),
+                    self.login.by_acl(parent, access::WRITE)
                 )])
                 .fix(self.as_root(|(uid, gid)| {
                     format!("install -d -o {uid} -g {gid} -m {:o}", self.datastore.mode)
@@ -471,9 +474,13 @@ impl Site<'_> {
             "the system says that {} can't make an entry in {node}:{path}: \"Permission denied (os error 13)\"",
             self.owner.words(),
         );
-        let mut because = vec![
-            "owner and mode are right, so something else denies it: an ACL, NFS squashing, or an immutable flag".to_owned(),
-        ];
+        let denying = ground.seen.and_then(|seen| seen.last());
+        let denying = denying.filter(|last| !self.owner.may(last, access::WRITE));
+        let by = denying.map(|last| self.owner.by_acl(last, access::WRITE));
+        let mut because = vec![match by.filter(|by| !by.is_empty()) {
+            Some(by) => format!("owner and mode are right, and it is denied{by}"),
+            None => "owner and mode are right, so something else denies it: an ACL, NFS squashing, or an immutable flag".to_owned(),
+        }];
         if let Some(mount) = ground.seen.and_then(|seen| seen.mount.as_ref()) {
             because.push(format!(
                 "it is on {} ({}) at {}",

@@ -75,7 +75,7 @@ pub(super) fn carry_out(
         }
         Step::SetMode { path, mode } => {
             if let Some(last) = last(after, on, path) {
-                last.mode = *mode;
+                last.set_mode(*mode);
             }
         }
         Step::SetQuota { dataset, quota } => {
@@ -157,6 +157,7 @@ fn make_folder(node: &mut NodeFacts, path: &str, (uid, gid): (u32, u32), mode: u
         uid,
         gid,
         mode,
+        acl: None,
     });
 }
 
@@ -286,6 +287,7 @@ impl Scene<'_> {
                 uid: 0,
                 gid: 0,
                 mode: 0o755,
+                acl: None,
             });
         }
         if let (Some(last), Some(top)) = (

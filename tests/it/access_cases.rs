@@ -118,6 +118,7 @@ fn folder(path: &str, (uid, gid, mode): (u32, u32, u32)) -> Component {
         uid,
         gid,
         mode,
+        acl: None,
     }
 }
 

@@ -326,6 +326,7 @@ fn component(path: &str, uid: u32, mode: u32) -> Component {
         uid,
         gid: uid,
         mode,
+        acl: None,
     }
 }
 

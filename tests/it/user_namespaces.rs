@@ -110,6 +110,7 @@ fn components(lines: &[&str], folder: &Path) -> Vec<Component> {
             path: path.display().to_string(),
             kind: ComponentKind::Directory,
             mode: u32::from_str_radix(words[0], 8).expect("octal"),
+            acl: None,
             uid: words[1].parse().expect("a number"),
             gid: words[2].parse().expect("a number"),
         }

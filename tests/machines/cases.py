@@ -3,14 +3,20 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from controller import APPLY_SECONDS, Controller
-from lab import Broken, Machine
+from lab import Broken, Machine, Skipped
 
 SERVED = "/srv/pbs"
 STORE = "/mnt/datastore/primary"
 BY_HAND = "vers=4.2,hard"
 PASSED, EPERM, EACCES = 0, 1, 13
+ENOSPC, EDQUOT = 28, 122
+MEBI = 1 << 20
+
+AVAILABLE = "zfs get -Hp -o value available tank/pbs"
+LARGE = "head -c 80000000 /dev/urandom >/srv/files/large"
 
 # Writes as a given user, and prints how that ended as a number.
 WRITE = """
@@ -28,6 +34,27 @@ except OSError as error:
     print(error.errno, -1)
 """
 
+# Writes that many bytes as a given user, takes them away, and prints how that ended as a number.
+FILL = """
+import os, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+path = sys.argv[1] + "/fill"
+file = os.open(path, os.O_WRONLY | os.O_CREAT)
+try:
+    for _ in range(int(sys.argv[3]) >> 20):
+        os.write(file, os.urandom(1 << 20))
+    os.fsync(file)
+    print(0)
+except OSError as error:
+    print(error.errno)
+finally:
+    try:
+        os.close(file)
+    except OSError:
+        pass
+    os.remove(path)
+"""
+
 RESET = """
 for unit in /etc/systemd/system/mnt-*.mount; do
     [ -e "$unit" ] || continue
@@ -40,6 +67,7 @@ done
 for path in $(sed -n 's/^[^ ]* \\(\\/mnt[^ ]*\\) .*/\\1/p' /proc/mounts | sort -r); do umount -f -l "$path"; done
 rm -f /etc/exports.d/*
 exportfs -ua; exportfs -f
+if [ -d /sys/module/zfs ] && zpool list -H tank >/dev/null 2>&1; then zpool destroy -f tank; fi
 if vgs lab >/dev/null 2>&1; then vgremove --quiet --yes lab && pvremove --quiet --yes /dev/vdb; fi
 rm -rf /mnt/* /srv/*
 # The program itself may stay: it is named by its hash and checked before it is used.
@@ -53,8 +81,10 @@ head -c 300000 /dev/urandom >/srv/files/below/noise
 class Lab:
     """The machines and the one from which they are looked after."""
 
-    def __init__(self, nas: Machine, pbs: Machine, controller: Controller):
+    def __init__(self, nas: Machine, pbs: Machine, controller: Controller, modules: Path | str | None):
         self.nas, self.pbs, self.controller = nas, pbs, controller
+        # The archive of ZFS's modules, or why there is none.
+        self.modules = modules
 
     def reset(self) -> None:
         """Takes away what the last case left."""
@@ -90,6 +120,23 @@ phase "baseline" {{ backup "nightly" {{ source "files"; to "primary" }} }}
             exportfs -o rw,sync,no_subtree_check,{options} {to}:{served}
         """)
 
+    def pool(self) -> None:
+        """Makes a ZFS pool on the server's second disk."""
+        if not isinstance(self.modules, Path):
+            raise Skipped(self.modules)
+        if self.nas.run("test -d /sys/module/zfs").code != 0:
+            self.nas.put(self.modules, "/root/modules.tar")
+            self.nas.does("""
+                folder=/lib/modules/$(uname -r)/updates
+                mkdir -p "$folder"
+                tar -C "$folder" -xf /root/modules.tar
+                rm /root/modules.tar
+                depmod
+                modprobe zfs
+                udevadm control --reload
+            """, seconds=240)
+        self.nas.does("wipefs -q -a /dev/vdb; zpool create -f -m /srv/tank tank /dev/vdb")
+
     def mount(self, options: str = BY_HAND, served: str = SERVED) -> None:
         """Mounts the folder on the client by hand."""
         self.pbs.does(f"mkdir -p {STORE}; mount -t nfs -o {options} {self.nas.address}:{served} {STORE}")
@@ -113,6 +160,22 @@ phase "baseline" {{ backup "nightly" {{ source "files"; to "primary" }} }}
         if number != result or owner not in (None, there):
             raise Broken(f"a write as uid {uid} should end with {result}, for owner {owner}: {ran}")
 
+    def fills(self, machine: Machine, path: str, size: int) -> None:
+        """Writes as the service user until there is no room; fails if there is."""
+        ran = machine.run(f"python3 - {path} 34 {size} <<'END'\n{FILL}\nEND", seconds=240).exits(0)
+        if int(ran.out) not in (ENOSPC, EDQUOT):
+            raise Broken(f"{size} bytes should not fit: {ran}")
+
+    def available(self) -> int:
+        """Returns how many bytes fit into the dataset."""
+        return int(self.nas.does(AVAILABLE))
+
+    def has_quota(self, wanted: int) -> None:
+        """Fails unless the dataset has this quota."""
+        found = int(self.nas.does("zfs get -Hp -o value quota tank/pbs"))
+        if found != wanted:
+            raise Broken(f"the quota of tank/pbs is {found}, not {wanted}")
+
     def is_protected(self, owner: int = 34) -> None:
         """Fails unless the share is mounted for good, all in it has one owner, and a backup works."""
         unit = "mnt-datastore-primary.mount"
@@ -134,6 +197,7 @@ class Case:
 
     def __init__(self, carry_out: Callable[[Lab], None]):
         self.name, self.carry_out = carry_out.__name__.replace("_", "-"), carry_out
+        self.wants_zfs = self.name.startswith("zfs-")
 
 
 ALL: list[Case] = []
@@ -369,3 +433,46 @@ def unchangeable(lab: Lab) -> None:
     finally:
         lab.nas.does(f"chattr -i {SERVED}")
     lab.controller.in_sync()
+
+
+@case
+def zfs_dataset(lab: Lab) -> None:
+    """A share's dataset: its quota and owner foretold, set on a real pool, felt by whoever writes."""
+    lab.topology(share='dataset "tank/pbs" quota="64MiB"')
+    lab.pool()
+    lab.nas.does(f"zfs create -o mountpoint={SERVED} -o compression=off tank/pbs")
+    lab.controller.bkpctl("plan", "--detail").exits(0).says(
+        "the quota of tank/pbs is none, declared is 64 MiB", "tank/pbs none → 64 MiB", f"{SERVED} 0:0 → 34:34",
+    )
+    lab.controller.apply()
+    lab.has_quota(64 * MEBI)
+    lab.is_protected()
+    free, available = lab.controller.free("nas", SERVED), lab.available()
+    if not 0 < available <= 64 * MEBI or abs(free - available) > MEBI:
+        raise Broken(f"{available} bytes are available in the dataset, and the plan says {free}")
+    # Whoever writes by hand meets the quota, on the server and over NFS.
+    for machine, path in ((lab.nas, SERVED), (lab.pbs, STORE)):
+        lab.fills(machine, path, 80 * MEBI)
+        lab.nas.becomes(f"[ $({AVAILABLE}) -ge {available - 2 * MEBI} ]")
+    # So does a backup: it says so, publishes nothing, and what was there stays whole.
+    lab.pbs.does(LARGE)
+    before = lab.controller.snapshots()
+    ran = lab.controller.bkpctl("run", "nightly", seconds=APPLY_SECONDS).exits(1).says("no space left")
+    if lab.controller.snapshots() != before:
+        raise Broken(f"a backup that did not fit left a snapshot: {ran}")
+    lab.controller.bkpctl("restore", "--source", "files", "--from", "primary", "--to", "restored").exits(0)
+    lab.pbs.does("rm /srv/files/large")
+    lab.controller.bkpctl("run", "nightly").exits(0)
+    # More room is a change of one word.
+    lab.topology(share='dataset "tank/pbs" quota="256MiB"')
+    lab.controller.bkpctl("plan").exits(0).says("64 MiB → 256 MiB", "1 change.")
+    lab.controller.apply()
+    lab.has_quota(256 * MEBI)
+    lab.controller.in_sync()
+    lab.pbs.does(LARGE)
+    lab.controller.bkpctl("run", "nightly", seconds=APPLY_SECONDS).exits(0)
+    # Less than is in it is said, and never set.
+    lab.topology(share='dataset "tank/pbs" quota="64MiB"')
+    lab.controller.bkpctl("plan", "--detail").says("BK127", "are in it: it would not fit")
+    lab.controller.apply()
+    lab.has_quota(256 * MEBI)

@@ -55,6 +55,15 @@ class Controller:
         """Makes a plan and returns its findings."""
         return json.loads(self.bkpctl("plan", "--json").exits(0).out)["findings"]
 
+    def free(self, node: str, path: str) -> int:
+        """Makes a plan and returns how many bytes it takes for free on a filesystem."""
+        lines = json.loads(self.bkpctl("plan", "--json").exits(0, 2).out)["capacity"]
+        return next(line["free_before"] for line in lines if (line["node"], line["mount"]) == (node, path))
+
+    def snapshots(self) -> list[dict]:
+        """Returns the snapshots that are there."""
+        return json.loads(self.bkpctl("snapshots", "--json").exits(0).out)["snapshots"]
+
     def apply(self, *arguments: str) -> Ran:
         """Carries the topology out, with every yes that the arguments give."""
         return self.bkpctl("apply", "--auto-approve", *arguments, seconds=APPLY_SECONDS).exits(0)

@@ -14,12 +14,19 @@ from pathlib import Path
 
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
+# ZFS's programs are in contrib.
+COMPONENTS = "main,contrib"
 PACKAGES = (
     "systemd systemd-sysv dbus udev kmod procps iproute2 openssh-server sudo python3-minimal acl attr e2fsprogs"
     " linux-image-cloud-amd64 initramfs-tools nfs-kernel-server nfs-common lvm2 thin-provisioning-tools"
+    " zfsutils-linux"
 ).split()
 # Nothing of its own accord may run while a case looks at the clock or at the disk.
-QUIET = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer nfs-blkmap.service".split()
+QUIET = (
+    "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer nfs-blkmap.service"
+    " zfs-load-module.service zfs-import-cache.service zfs-import-scan.service zfs-mount.service zfs-share.service"
+    " zfs-volume-wait.service"
+).split()
 SIZE = "3G"
 BUILD_SECONDS = 1500
 
@@ -43,7 +50,7 @@ ExecStart=/usr/local/sbin/machine-identity
 [Install]
 WantedBy=multi-user.target
 """
-RECIPE = repr((SUITE, MIRROR, PACKAGES, QUIET, SIZE, IDENTITY, UNIT))
+RECIPE = repr((SUITE, MIRROR, COMPONENTS, PACKAGES, QUIET, SIZE, IDENTITY, UNIT))
 
 
 class CannotBuild(Exception):
@@ -56,6 +63,7 @@ class Image:
     def __init__(self, folder: Path):
         self.disk, self.kernel, self.initrd = folder / "disk.img", folder / "vmlinuz", folder / "initrd"
         self.identity = folder / "identity"
+        self.release = folder / "release"
 
 
 def get(cache: Path) -> Image:
@@ -84,7 +92,8 @@ def build(folder: Path) -> None:
     try:
         with open(folder / "debootstrap.log", "w", encoding="utf-8") as log:
             subprocess.run(
-                ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, MIRROR],
+                ["debootstrap", "--variant=minbase", f"--components={COMPONENTS}",
+                 f"--include={','.join(PACKAGES)}", SUITE, root, MIRROR],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, timeout=BUILD_SECONDS,
             )
     except (subprocess.SubprocessError, OSError) as error:
@@ -93,7 +102,10 @@ def build(folder: Path) -> None:
     image = Image(folder)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", image.identity], check=True)
     furnish(root, (folder / "identity.pub").read_text())
-    shutil.copy(next((root / "boot").glob("vmlinuz-*")), image.kernel)
+    kernel = next((root / "boot").glob("vmlinuz-*"))
+    shutil.copy(kernel, image.kernel)
+    # What is built for this kernel later has to know its release.
+    image.release.write_text(kernel.name.removeprefix("vmlinuz-"))
     shutil.copy(next((root / "boot").glob("initrd.img-*")), image.initrd)
     subprocess.run(["truncate", "-s", SIZE, image.disk], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-F", "-d", root, image.disk], check=True, timeout=300)

@@ -12,10 +12,15 @@ from image import Image
 
 BOOT_SECONDS = 600
 COMMAND_SECONDS = 90
+COPY_SECONDS = 180
 
 
 class Broken(Exception):
     """What a case expected did not happen."""
+
+
+class Skipped(Exception):
+    """What a case needs can't be had here."""
 
 
 class Ran:
@@ -159,14 +164,14 @@ class Machine:
         console = self.console.read_text(errors="replace") if self.console.exists() else ""
         raise Broken(f"{self.name} did not boot:\n{qemu}\n{console[-3000:]}")
 
-    def ssh(self, *arguments: str) -> list[str]:
+    def ssh(self, *arguments: str, program: str = "ssh") -> list[str]:
         """Returns a call of ssh to it; calls share one connection, a handshake takes a second."""
         options = (
             f"-F none -i {self.image.identity} -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=5"
             f" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
             f" -o ControlMaster=auto -o ControlPersist=yes -o ControlPath={self.folder}/{self.name}.ssh"
         )
-        return self.network.inside("ssh", *options.split(), *arguments)
+        return self.network.inside(program, *options.split(), *arguments)
 
     def run(self, script: str, seconds: float = COMMAND_SECONDS) -> Ran:
         """Runs a script on it as root."""
@@ -175,6 +180,18 @@ class Machine:
     def does(self, script: str, seconds: float = COMMAND_SECONDS) -> str:
         """Runs a script that must succeed, and returns what it printed."""
         return self.run("set -e\n" + script, seconds).exits(0).out.strip()
+
+    def put(self, file: Path, to: str) -> None:
+        """Copies a file to it."""
+        run(self.ssh(str(file), f"root@{self.address}:{to}", program="scp"), COPY_SECONDS, f"copy {file.name}").exits(0)
+
+    def becomes(self, script: str, seconds: float = COMMAND_SECONDS) -> None:
+        """Waits until a script succeeds on it."""
+        deadline = time.monotonic() + seconds
+        while (ran := self.run(script)).code != 0:
+            if time.monotonic() > deadline:
+                raise Broken(f"after {seconds:.0f} s still not so: {ran}")
+            time.sleep(0.5)
 
     def pause(self) -> None:
         """Stops it where it stands, as if its cable were pulled."""

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import cases
 import image
+import zfs
 from controller import Controller
-from lab import Broken, Machine, Network
+from lab import Broken, Machine, Network, Skipped
 
 PROGRAMS = {
     "qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap", "mkfs.ext4": "e2fsprogs",
@@ -53,13 +54,16 @@ def obstacle() -> str | None:
     return None
 
 
-def passes(case: cases.Case, lab: cases.Lab) -> bool:
-    """Carries one case out and says how it went."""
+def passes(case: cases.Case, lab: cases.Lab) -> bool | None:
+    """Carries one case out and says how it went; none if it can't be tried here."""
     started = time.monotonic()
     trouble = None
     try:
         lab.reset()
         case.carry_out(lab)
+    except Skipped as reason:
+        print(f"{case.name:<18} skipped\nskipped: {case.name}: {reason}", flush=True)
+        return None
     except Broken as broken:
         trouble = str(broken)
     except Exception:  # pylint: disable=broad-except
@@ -71,10 +75,22 @@ def passes(case: cases.Case, lab: cases.Lab) -> bool:
     return not trouble
 
 
+def zfs_modules(chosen: list[cases.Case], cache: Path, disk: image.Image) -> Path | str | None:
+    """Returns ZFS's modules if a case wants them, or why they can't be had."""
+    if not any(case.wants_zfs for case in chosen):
+        return None
+    try:
+        return zfs.get(cache, disk)
+    except image.CannotBuild as unable:
+        return f"ZFS's modules can't be built: {unable}"
+
+
 def carry_out(options: argparse.Namespace, disk: image.Image, network: Network, folder: Path) -> int:
     """Boots the machines and carries the cases out; returns how many failed."""
     machines: list[Machine] = []
-    outcomes: list[bool] = []
+    outcomes: list[bool | None] = []
+    chosen = [case for case in cases.ALL if not options.only or case.name in options.only]
+    modules = zfs_modules(chosen, options.cache, disk)
     started = time.monotonic()
     try:
         for name, last in (("nas", 20), ("pbs", 15)):
@@ -85,8 +101,7 @@ def carry_out(options: argparse.Namespace, disk: image.Image, network: Network, 
         controller = Controller(options.binary, network, folder)
         for machine in machines:
             controller.pin(machine)
-        lab = cases.Lab(*machines, controller)
-        chosen = [case for case in cases.ALL if not options.only or case.name in options.only]
+        lab = cases.Lab(*machines, controller, modules)
         for case in chosen:
             outcomes.append(passes(case, lab))
     except Broken as broken:
@@ -97,7 +112,8 @@ def carry_out(options: argparse.Namespace, disk: image.Image, network: Network, 
             machine.close()
     failed = outcomes.count(False)
     print(
-        f"machines: {len(outcomes)} cases, {len(outcomes) - failed} passed, {failed} failed,"
+        f"machines: {len(outcomes)} cases, {outcomes.count(True)} passed, {failed} failed,"
+        f" {outcomes.count(None)} skipped,"
         f" {time.monotonic() - started:.0f} s"
     )
     return failed

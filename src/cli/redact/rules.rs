@@ -27,6 +27,7 @@ pub(super) fn text(text: &str, place: Place<'_>, pseudonyms: &mut Pseudonyms) ->
         ("slot", _) => Some(words::is_slot),
         ("security", _) => Some(words::is_security),
         ("acl_type" | "acl_mode", _) => Some(words::is_acl),
+        ("letters", _) => Some(words::is_letters),
         ("health", _) => Some(words::is_health),
         ("rule", _) => Some(words::is_rule),
         ("until", _) => Some(words::is_day),

@@ -353,6 +353,14 @@ pub(super) fn is_acl(text: &str) -> bool {
     ACLS.contains(&text)
 }
 
+/// Tells whether a text is the rights of an entry of an access control list.
+pub(super) fn is_letters(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|letter| b"rwxpDdaARWcCos-".contains(&letter))
+}
+
 pub(super) fn is_via(text: &str) -> bool {
     VIAS.contains(&text)
 }

@@ -3,6 +3,7 @@
 //! A section is a file with `command(…)`, which writes `sh`, and `parse(…)`, which is
 //! pure. The scripts keep to what dash, busybox ash and bash share.
 
+mod acls;
 mod addresses;
 mod alive;
 mod clock;
@@ -106,7 +107,9 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
     text.push_str(mounts::COMMAND);
     text.push_str(&state::folder_command(wanted.folder.as_ref()));
     text.push_str(&alive::command(&wanted.paths, Limits::seconds(limits.path)));
+    text.push_str(acls::FUNCTION);
     text.push_str(&paths::command(wanted));
+    text.push_str(acls::COMMAND);
     text.push_str(state::COMMAND);
     text.push_str(&datastores::command(wanted, Limits::seconds(limits.path)));
     if wanted.addresses {
@@ -153,6 +156,7 @@ pub(super) fn parse(
     let mut paths = paths::parse(records, &wanted.paths, &mounts);
     let (state, folder) = state::parse(records, &mounts);
     paths.extend(folder);
+    acls::put(records, &mut paths);
     Ok(NodeFacts {
         via,
         hostname: host.hostname,

@@ -10,7 +10,7 @@ use crate::observe::records::{Records, text};
 use crate::observe::wanted::Wanted;
 
 /// Looks at `$2` under the number `$1`; what is missing is seen as far as it exists, and with
-/// `$3` it is looked whether anything is in it.
+/// `$3` it is looked whether anything is in it and who else has rights on the way.
 ///
 /// A fresh filesystem's `lost+found` is no content, nor are the folders without files that
 /// an interrupted making of a repository leaves: whoever finishes it finds nothing of value.
@@ -35,6 +35,7 @@ look() {
         case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
     done
     out "$k.stats" "$(stat -c '%f %u %g' "$@" 2>/dev/null)"
+    [ -z "$e" ] || has_acl "$@"
     space_of "${k#path.}"
     [ -n "$s" ] || s=$(stat -f -c '%S %b %a %c %d' "$r" 2>/dev/null) || s=$(df -Pk "$r" 2>/dev/null | tail -n 1)
     out "$k.space" "$s"
@@ -171,6 +172,7 @@ fn component(path: String, line: &str) -> Option<Component> {
         uid: words.next()?.parse().ok()?,
         gid: words.next()?.parse().ok()?,
         mode: mode & 0o7777,
+        acl: None,
     })
 }
 
@@ -220,6 +222,7 @@ mod tests {
             uid: 34,
             gid: 34,
             mode: 0o750,
+            acl: None,
         };
         assert_eq!((seen.len(), seen.last()), (3, Some(&last)));
         assert_eq!(

@@ -436,6 +436,90 @@ fn entries_of_others_and_a_denied_owner_are_seen() {
     assert_eq!(after.foreign_example, None);
 }
 
+/// Asks the kernel whether uid 34 in group 34, and in group 50 if wanted, may make entries.
+fn kernel_lets_in(folder: &str, in_group: bool) -> bool {
+    let groups = if in_group {
+        "--groups=34,50"
+    } else {
+        "--groups=34"
+    };
+    let arguments = [
+        "--reuid=34",
+        "--regid=34",
+        groups,
+        "sh",
+        "-c",
+        "[ -w \"$0\" ] && [ -x \"$0\" ]",
+        folder,
+    ];
+    let status = Command::new("setpriv").args(arguments).status();
+    status.expect("setpriv runs").success()
+}
+
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "what cannot be tried here is reported as skipped"
+)]
+fn lists_on_the_way_are_seen_and_judged_as_the_kernel_does() {
+    use crate::model::acl::{EXECUTE, Subject, WRITE};
+
+    let scene = Scene::new();
+    let store = scene.path("store");
+    let set = |list: &str| {
+        let done = Command::new("setfacl")
+            .args(["-b", "-m", list, &store])
+            .output();
+        done.is_ok_and(|output| output.status.success())
+    };
+    if !rustix::process::geteuid().is_root() || !set("u:34:rwx") {
+        eprintln!("skipped: no access control list can be set here");
+        return;
+    }
+    fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(0o755)).expect("changed");
+    for list in [
+        "u:34:rwx",
+        "u:34:r-x",
+        "u:34:rwx,m::r-x",
+        "u:9:rwx",
+        "g:34:rwx",
+        "g:34:r-x,o::rwx",
+        "g:50:rwx",
+        "g:50:rwx,g:34:---",
+        "g:50:---,o::rwx",
+        "u:34:---,o::rwx,g:50:rwx",
+    ] {
+        assert!(set(list), "{list}");
+        let facts = scene.look(&["sh"], None);
+        let seen = &facts.paths[&store];
+        let last = seen.last().expect("it is there");
+        let acl = last
+            .acl
+            .as_ref()
+            .unwrap_or_else(|| panic!("{list}: no list"));
+        assert!(
+            seen.components[..seen.components.len() - 1]
+                .iter()
+                .all(|above| above.acl.is_none())
+        );
+        for in_group in [false, true] {
+            let is = |who: Subject| match who {
+                Subject::Owner => last.uid == 34,
+                Subject::User(uid) => uid == 34,
+                Subject::OwningGroup => last.gid == 34,
+                Subject::Group(gid) => gid == 34 || in_group && gid == 50,
+                Subject::Everyone => true,
+            };
+            let ruling = acl.judge(is, WRITE | EXECUTE);
+            assert_eq!(
+                ruling.granted,
+                kernel_lets_in(&store, in_group),
+                "{list} {in_group} {ruling:?}"
+            );
+        }
+    }
+}
+
 /// Stands for LVM's and ZFS's programs: prints what they printed once.
 const STORAGE_STUB: &str = r#"#!/bin/sh
 case ${0##*/}.$1 in
@@ -558,7 +642,7 @@ proptest! {
                     "state.registry", "state.binary", "path.0.outcome", "path.1.outcome", "path.1.real",
                     "path.1.stats", "path.1.space", "path.1.empty", "ds.0.marker", "ds.0.managed", "ds.0.source",
                     "ds.0.count", "ds.0.head", "ds.0.proof", "ds.0.foreign", "ds.0.writable", "src.0.readable",
-                    "sizes", "clock",
+                    "sizes", "clock", "acl.getfacl", "acl.nfs4xdr_getfacl",
                 ]),
                 prop_oneof![any::<Vec<u8>>(), "[0-9 /:a-f]{0,40}".prop_map(String::into_bytes)],
             ),
