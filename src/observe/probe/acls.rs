@@ -81,15 +81,12 @@ fn unescaped(name: &str) -> String {
     while let Some((first, after)) = rest.split_first() {
         let digits = after.get(..3).filter(|_| *first == b'\\');
         let octal = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
+        if let Some(byte) = octal.and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+            bytes.push(byte);
+            rest = &after[3..];
+        } else {
+            bytes.push(*first);
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
@@ -187,7 +184,7 @@ fn is_letters(text: &str) -> bool {
     text.len() <= 32 && text.bytes().all(|b| b == b'-' || b.is_ascii_alphabetic())
 }
 
-fn is_remark(line: &&&str) -> bool {
+fn is_remark(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
 
