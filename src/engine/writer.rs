@@ -445,7 +445,7 @@ fn pack_buffer(len: usize) -> Vec<u8> {
     Vec::with_capacity(len + HEADER_BYTES + ChunkSizes::FILES.max + TAG_BYTES)
 }
 
-/// Holds a read session, so that nothing is deleted meanwhile.
+/// Holds a read session, so that nothing is deleted meanwhile, where one can be had.
 pub(super) struct ReadSession {
     store: Arc<dyn Store>,
     id: SessionId,
@@ -462,8 +462,12 @@ impl ReadSession {
     ) -> Result<Self, EngineError> {
         let id = SessionId::new(env.random().map_err(CryptoError::Entropy)?);
         match store.open_session(&id, SessionKind::Read) {
-            // A repository on a read-only medium has no collector either.
-            Ok(()) | Err(StoreError::ReadOnly { .. }) => Ok(Self { store, id }),
+            // A repository on a read-only medium has no collector either. A full one must keep
+            // nobody from restoring: a collector that deletes meanwhile makes a read fail, and
+            // what is read is checked in any case.
+            Ok(()) | Err(StoreError::ReadOnly { .. } | StoreError::NoSpace { .. }) => {
+                Ok(Self { store, id })
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -1,5 +1,6 @@
 //! Each trouble has its own message and exit code, and leaves nothing half-written.
 
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 
@@ -44,6 +45,15 @@ fn a_full_filesystem_is_said_so_and_shows_no_new_snapshot() {
         "{list}"
     );
     store(&sandbox, &["verify", "disk", "--read-data"]).exits(0);
+    // Not even where there is no room for a folder more.
+    for (number, size) in [1 << 20, 1 << 12, 1].into_iter().enumerate() {
+        let file = disk.path().join(format!("fill{number}"));
+        let mut file = std::fs::File::create(file).expect("there is room for a name");
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+    let more = std::fs::create_dir(disk.path().join("more"));
+    let full = more.expect_err("the disk is full").kind();
+    assert_eq!(full, std::io::ErrorKind::StorageFull);
     store(&sandbox, &["restore", "disk", "latest", "back"]).exits(0);
     std::fs::remove_file(sandbox.join("data/large")).expect("a file");
     let small = std::fs::read(sandbox.join("back/small")).expect("it came back");

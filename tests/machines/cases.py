@@ -16,7 +16,7 @@ ENOSPC, EDQUOT = 28, 122
 MEBI = 1 << 20
 
 AVAILABLE = "zfs get -Hp -o value available tank/pbs"
-LARGE = "head -c 80000000 /dev/urandom >/srv/files/large"
+LARGE = "head -c 48000000 /dev/urandom >/srv/files/large"
 
 # Writes as a given user, and prints how that ended as a number.
 WRITE = """
@@ -92,15 +92,17 @@ class Lab:
         self.nas.run(RESET)
         self.controller.clear()
 
-    def topology(self, share: str = "", served: str = SERVED, place: str = "") -> None:
-        """Writes the topology of all cases, with more words on its share or another place if need be."""
+    def topology(
+        self, share: str = "", served: str = SERVED, place: str = "", owner: str = 'owner "backup" mode="0755"', more: str = ""
+    ) -> None:
+        """Writes the topology of all cases, with more words on its share, another place or more to do."""
         mounted = f'"pbs" path="{STORE}" {{ mount share="pbs" options="{BY_HAND}" }}'
         self.controller.write(f"""\
 topology "machines" id="machines01"
 service-user "backup" uid=34 gid=34
 {self.controller.node(self.nas)}{self.controller.node(self.pbs)}
 key "lab" {{ file "lab.key"; create }}
-share "pbs" on="nas" {{ export "{served}"; owner "backup" mode="0755"; {share} }}
+share "pbs" on="nas" {{ export "{served}"; {owner}; {share} }}
 datastore "primary" {{
     place {place or mounted}
     owner "backup" mode="0755"
@@ -108,6 +110,7 @@ datastore "primary" {{
 }}
 source "files" on="pbs" {{ path "/srv/files" }}
 phase "baseline" {{ backup "nightly" {{ source "files"; to "primary" }} }}
+{more}
 """)
 
     def serve(self, owner: str, mode: str = "755", options: str = "root_squash", client: str = "", served: str = SERVED):
@@ -159,6 +162,23 @@ phase "baseline" {{ backup "nightly" {{ source "files"; to "primary" }} }}
         number, there = map(int, ran.out.split())
         if number != result or owner not in (None, there):
             raise Broken(f"a write as uid {uid} should end with {result}, for owner {owner}: {ran}")
+
+    def list_decides(self, served: str = SERVED) -> None:
+        """Tries lists of rights on a folder of root's that is served as it is, and fails unless they are believed."""
+        self.topology(owner="", served=served)
+        self.serve(owner="0:0", served=served)
+        self.nas.does(f"setfacl -m u:34:rwx {served}")
+        self.mount(served=served)
+        self.writes(34, PASSED, owner=34)
+        self.controller.bkpctl("plan", "--detail").never_says("os error 13")
+        self.controller.bkpctl("explain", "access", "primary").exits(0).says(
+            f"{served} 0:0 775+", "may write, by user:34:rwx of its ACL",
+        )
+        self.nas.does(f"setfacl -m u:34:r-x {served}")
+        self.writes(34, EACCES)
+        self.controller.bkpctl("plan", "--detail").exits(1).says(
+            "BK120", f"{served} 0:0 755+: no right to write, by user:34:r-x of its ACL", f"setfacl -m u:34:rwx {served}",
+        )
 
     def fills(self, machine: Machine, path: str, size: int) -> None:
         """Writes as the service user until there is no room; fails if there is."""
@@ -279,6 +299,20 @@ def closed_ancestor(lab: Lab) -> None:
     lab.writes(34, EACCES)
     lab.controller.bkpctl("plan", "--detail").exits(1).says("os error 13", "/mnt/datastore 0:0 700: no right to pass")
     lab.controller.bkpctl("explain", "access", "primary").exits(0).says("chmod o+x /mnt/datastore")
+
+
+@case
+def access_list(lab: Lab) -> None:
+    """A list that keeps a writer out or lets it in, whatever the mode says: the entry is named."""
+    lab.topology(place='"nas" path="/srv/vault/pbs"')
+    lab.nas.does("mkdir -m 755 /srv/vault; install -d -o 34 -g 34 /srv/vault/pbs; setfacl -m u:34:r-- /srv/vault")
+    lab.writes(34, EACCES, on=lab.nas, path="/srv/vault/pbs")
+    mend = "setfacl -m u:34:r-x /srv/vault"
+    lab.controller.bkpctl("plan", "--detail").exits(1).says("BK106", "by user:34:r-- of its ACL", mend)
+    lab.nas.does(mend)
+    lab.writes(34, PASSED, owner=34, on=lab.nas, path="/srv/vault/pbs")
+    lab.controller.bkpctl("plan", "--detail").never_says("os error 13")
+    lab.list_decides()
 
 
 @case
@@ -438,21 +472,22 @@ def unchangeable(lab: Lab) -> None:
 @case
 def zfs_dataset(lab: Lab) -> None:
     """A share's dataset: its quota and owner foretold, set on a real pool, felt by whoever writes."""
-    lab.topology(share='dataset "tank/pbs" quota="64MiB"')
+    lab.topology(share='dataset "tank/pbs" quota="32MiB"')
     lab.pool()
     lab.nas.does(f"zfs create -o mountpoint={SERVED} -o compression=off tank/pbs")
     lab.controller.bkpctl("plan", "--detail").exits(0).says(
-        "the quota of tank/pbs is none, declared is 64 MiB", "tank/pbs none → 64 MiB", f"{SERVED} 0:0 → 34:34",
+        "the quota of tank/pbs is none, declared is 32 MiB", "tank/pbs none → 32 MiB", f"{SERVED} 0:0 → 34:34",
+        "first copy · up to 308 KiB, 31 MiB free",
     )
     lab.controller.apply()
-    lab.has_quota(64 * MEBI)
+    lab.has_quota(32 * MEBI)
     lab.is_protected()
     free, available = lab.controller.free("nas", SERVED), lab.available()
-    if not 0 < available <= 64 * MEBI or abs(free - available) > MEBI:
+    if not 0 < available <= 32 * MEBI or abs(free - available) > MEBI:
         raise Broken(f"{available} bytes are available in the dataset, and the plan says {free}")
     # Whoever writes by hand meets the quota, on the server and over NFS.
     for machine, path in ((lab.nas, SERVED), (lab.pbs, STORE)):
-        lab.fills(machine, path, 80 * MEBI)
+        lab.fills(machine, path, 48 * MEBI)
         lab.nas.becomes(f"[ $({AVAILABLE}) -ge {available - 2 * MEBI} ]")
     # So does a backup: it says so, publishes nothing, and what was there stays whole.
     lab.pbs.does(LARGE)
@@ -461,18 +496,54 @@ def zfs_dataset(lab: Lab) -> None:
     if lab.controller.snapshots() != before:
         raise Broken(f"a backup that did not fit left a snapshot: {ran}")
     lab.controller.bkpctl("restore", "--source", "files", "--from", "primary", "--to", "restored").exits(0)
+    if (lab.controller.folder / "restored/file").read_text() != "something to protect\n":
+        raise Broken("another file came back than was backed up")
+    # What it wrote is room again once ZFS gets to it, and the next one that fits works.
+    lab.nas.becomes(f"[ $({AVAILABLE}) -ge {4 * MEBI} ]")
     lab.pbs.does("rm /srv/files/large")
     lab.controller.bkpctl("run", "nightly").exits(0)
     # More room is a change of one word.
     lab.topology(share='dataset "tank/pbs" quota="256MiB"')
-    lab.controller.bkpctl("plan").exits(0).says("64 MiB → 256 MiB", "1 change.")
+    lab.controller.bkpctl("plan").exits(0).says("32 MiB → 256 MiB", "1 change.")
     lab.controller.apply()
     lab.has_quota(256 * MEBI)
     lab.controller.in_sync()
     lab.pbs.does(LARGE)
     lab.controller.bkpctl("run", "nightly", seconds=APPLY_SECONDS).exits(0)
     # Less than is in it is said, and never set.
-    lab.topology(share='dataset "tank/pbs" quota="64MiB"')
+    lab.topology(share='dataset "tank/pbs" quota="32MiB"')
     lab.controller.bkpctl("plan", "--detail").says("BK127", "are in it: it would not fit")
     lab.controller.apply()
     lab.has_quota(256 * MEBI)
+
+
+@case
+def zfs_access_list(lab: Lab) -> None:
+    """A list on ZFS, seen and judged like any other."""
+    lab.pool()
+    lab.nas.does(f"zfs create -o mountpoint={SERVED} -o acltype=posix -o xattr=sa tank/pbs")
+    lab.list_decides()
+
+
+@case
+def zfs_volume(lab: Lab) -> None:
+    """A thin volume as a source: it is as large as what was written to it, and is copied as it lies there."""
+    def images(via: str) -> None:
+        volume = f'source "disk" on="nas" {{ volume "/dev/zvol/tank/vm"{via} }}'
+        lab.topology(
+            place='"nas" path="/srv/store"',
+            more=f'{volume}\nphase "disks" {{ backup "images" {{ source "disk"; to "primary" }} }}',
+        )
+    lab.pool()
+    lab.nas.does("""
+        zfs create -s -V 64M tank/vm
+        udevadm settle
+        dd if=/dev/urandom of=/dev/zvol/tank/vm bs=1M count=8 oflag=direct status=none
+        zpool sync
+    """)
+    images("")
+    lab.controller.bkpctl("plan", "--detail").exits(0).says("disk → primary first copy · up to 8.0 MiB")
+    lab.controller.apply()
+    lab.controller.in_sync()
+    images(' via="zfs"')
+    lab.controller.bkpctl("plan", "--detail").says("BK504", "volumes via zfs are not carried out by this version")

@@ -65,6 +65,27 @@ fn a_full_store_at_any_put_leaves_nothing_visible_and_the_next_run_succeeds() {
 }
 
 #[test]
+fn a_full_store_keeps_nobody_from_reading() {
+    let (_folder, root) = tree();
+    let store = Arc::new(Faulty::new(memory()));
+    back_up(&writer(store.clone()), &root).expect("a backup");
+    for takes_effect in [false, true] {
+        store.arm(Some(Fault {
+            call: "open_session",
+            after: 0,
+            for_good: true,
+            takes_effect,
+            error: no_space(),
+        }));
+        assert!(verify_all(&reader(store.clone())).is_empty());
+        assert!(store.failures() > 0);
+        let left = store.list_sessions().expect("a listing");
+        assert!(left.is_empty(), "{left:?}");
+        back_up(&writer(store.clone()), &root).expect_err("whoever writes needs room");
+    }
+}
+
+#[test]
 fn an_interrupted_backup_finds_its_packs_again() {
     let (_folder, root) = tree();
     let store = Arc::new(Faulty::new(Arc::new(Counting::new(memory()))));
