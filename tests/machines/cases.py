@@ -10,6 +10,7 @@ from lab import Broken, Machine, Skipped
 
 SERVED = "/srv/pbs"
 STORE = "/mnt/datastore/primary"
+OWNED = 'owner "backup" mode="0755"'
 BY_HAND = "vers=4.2,hard"
 PASSED, EPERM, EACCES = 0, 1, 13
 ENOSPC, EDQUOT = 28, 122
@@ -93,7 +94,7 @@ class Lab:
         self.controller.clear()
 
     def topology(
-        self, share: str = "", served: str = SERVED, place: str = "", owner: str = 'owner "backup" mode="0755"', more: str = ""
+        self, share: str = "", served: str = SERVED, place: str = "", owner: str = OWNED, more: str = ""
     ) -> None:
         """Writes the topology of all cases, with more words on its share, another place or more to do."""
         mounted = f'"pbs" path="{STORE}" {{ mount share="pbs" options="{BY_HAND}" }}'
@@ -177,7 +178,8 @@ phase "baseline" {{ backup "nightly" {{ source "files"; to "primary" }} }}
         self.nas.does(f"setfacl -m u:34:r-x {served}")
         self.writes(34, EACCES)
         self.controller.bkpctl("plan", "--detail").exits(1).says(
-            "BK120", f"{served} 0:0 755+: no right to write, by user:34:r-x of its ACL", f"setfacl -m u:34:rwx {served}",
+            "BK120", f"{served} 0:0 755+: no right to write, by user:34:r-x of its ACL",
+            f"setfacl -m u:34:rwx {served}",
         )
 
     def fills(self, machine: Machine, path: str, size: int) -> None:
