@@ -10,7 +10,7 @@ from lab import Broken, Machine, Skipped
 
 SERVED = "/srv/pbs"
 STORE = "/mnt/datastore/primary"
-OWNED = 'owner "backup" mode="0755"'
+OWNED = 'owner "backup" mode="0755";'
 BY_HAND = "vers=4.2,hard"
 PASSED, EPERM, EACCES = 0, 1, 13
 ENOSPC, EDQUOT = 28, 122
@@ -103,7 +103,7 @@ topology "machines" id="machines01"
 service-user "backup" uid=34 gid=34
 {self.controller.node(self.nas)}{self.controller.node(self.pbs)}
 key "lab" {{ file "lab.key"; create }}
-share "pbs" on="nas" {{ export "{served}"; {owner}; {share} }}
+share "pbs" on="nas" {{ export "{served}"; {owner} {share} }}
 datastore "primary" {{
     place {place or mounted}
     owner "backup" mode="0755"
