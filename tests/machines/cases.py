@@ -479,7 +479,7 @@ def zfs_dataset(lab: Lab) -> None:
     lab.nas.does(f"zfs create -o mountpoint={SERVED} -o compression=off tank/pbs")
     lab.controller.bkpctl("plan", "--detail").exits(0).says(
         "the quota of tank/pbs is none, declared is 32 MiB", "tank/pbs none → 32 MiB", f"{SERVED} 0:0 → 34:34",
-        "first copy · up to 308 KiB, 31 MiB free",
+        "first copy · up to 308 KiB, 32 MiB free",
     )
     lab.controller.apply()
     lab.has_quota(32 * MEBI)
