@@ -27,6 +27,8 @@ QUIET = (
     " zfs-load-module.service zfs-import-cache.service zfs-import-scan.service zfs-mount.service zfs-share.service"
     " zfs-volume-wait.service"
 ).split()
+# What a build starts ends with it, and what it mounts goes with it, however it is stopped.
+ALONE = "unshare --mount --pid --fork --kill-child".split()
 SIZE = "3G"
 BUILD_SECONDS = 1500
 
@@ -79,11 +81,15 @@ def get(cache: Path) -> Image:
             unfinished = cache / "image-unfinished"
             unfinished.mkdir()
             build(unfinished)
-            # Whoever became root for this must be able to clean up without.
-            owner = f"{os.environ.get('SUDO_UID', '0')}:{os.environ.get('SUDO_GID', '0')}"
-            subprocess.run(["chown", "-R", owner, unfinished, cache / "lock"], check=True)
-            unfinished.rename(folder)
+            finish(unfinished, folder)
     return Image(folder)
+
+
+def finish(unfinished: Path, folder: Path) -> None:
+    """Gives what was built its name; whoever became root for it must be able to remove it without."""
+    owner = f"{os.environ.get('SUDO_UID', '0')}:{os.environ.get('SUDO_GID', '0')}"
+    subprocess.run(["chown", "-R", owner, unfinished, folder.parent / "lock"], check=True)
+    unfinished.rename(folder)
 
 
 def build(folder: Path) -> None:
@@ -92,7 +98,7 @@ def build(folder: Path) -> None:
     try:
         with open(folder / "debootstrap.log", "w", encoding="utf-8") as log:
             subprocess.run(
-                ["debootstrap", "--variant=minbase", f"--components={COMPONENTS}",
+                [*ALONE, "debootstrap", "--variant=minbase", f"--components={COMPONENTS}",
                  f"--include={','.join(PACKAGES)}", SUITE, root, MIRROR],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, timeout=BUILD_SECONDS,
             )

@@ -25,6 +25,7 @@ from lab import Broken, Machine, Network, Skipped
 PROGRAMS = {
     "qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap", "mkfs.ext4": "e2fsprogs",
     "ip": "iproute2", "ssh": "openssh-client", "ssh-keygen": "openssh-client", "setpriv": "util-linux",
+    "unshare": "util-linux",
 }
 
 

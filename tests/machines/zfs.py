@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from image import BUILD_SECONDS, COMPONENTS, MIRROR, SUITE, CannotBuild, Image
+from image import ALONE, BUILD_SECONDS, COMPONENTS, MIRROR, SUITE, CannotBuild, Image, finish
 
 PACKAGES = "dkms gcc make zfs-dkms".split()
 COMPILE_SECONDS = 2400
@@ -32,7 +32,7 @@ def get(cache: Path, image: Image) -> Path:
             unfinished = cache / "zfs-unfinished"
             unfinished.mkdir()
             build(unfinished, kernel, packages)
-            unfinished.rename(folder)
+            finish(unfinished, folder)
     return folder / "modules.tar"
 
 
@@ -45,7 +45,7 @@ def build(folder: Path, kernel: str, packages: list[str]) -> None:
     def do(seconds: float, *command: str | Path) -> None:
         with open(log, "a", encoding="utf-8") as said:
             subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                [*ALONE, *command], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 check=True, timeout=seconds, env=environment,
             )
 
