@@ -28,7 +28,7 @@ QUIET = (
     " zfs-volume-wait.service"
 ).split()
 # What a build starts ends with it, and what it mounts goes with it, however it is stopped.
-ALONE = "unshare --mount --pid --fork --kill-child".split()
+ALONE = "setpriv --pdeathsig=KILL unshare --mount --pid --fork --kill-child".split()
 SIZE = "3G"
 BUILD_SECONDS = 1500
 

@@ -196,6 +196,8 @@ mod tests {
 
     // Recorded: getfacl 2.3.1 on ext4, Linux 6.1; paths shortened.
     const POSIX: &str = include_str!("../../../tests/cases/acl/getfacl-ext4.txt");
+    // Recorded: the same on ZFS 2.1.11 with acltype=posix; a dataset without lists is left out.
+    const ON_ZFS: &str = include_str!("../../../tests/cases/acl/getfacl-zfs.txt");
     // Synthetic: written after the source of TrueNAS's nfs4xdr-acl-tools.
     const NFS4: &str = include_str!("../../../tests/cases/acl/nfs4xdr-synthetic.txt");
 
@@ -238,6 +240,13 @@ mod tests {
         );
         // What new files get does not count for the folder.
         assert_eq!(words(&lists[names[4]]).len(), 5);
+    }
+
+    #[test]
+    fn a_list_on_zfs_is_read_like_any_other() {
+        let lists = each(ON_ZFS, "# file: ", posix);
+        assert_eq!(lists.keys().collect::<Vec<_>>(), ["/srv/pbs"]);
+        assert!(words(&lists["/srv/pbs"]).contains(&"user:34:rwx".to_owned()));
     }
 
     #[test]

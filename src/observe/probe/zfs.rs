@@ -88,14 +88,9 @@ mod tests {
 
     use super::*;
 
-    // Recorded: ZFS 2.1.11 on Linux 6.1, without the columns that are not asked for.
-    const LIST: &str = "\
-tank\t88799232\t380962816\t0\t0\t-\t85504\t/mnt/tank
-tank/pbs\t24576\t209690624\t0\t209715200\t-\t12288\t/mnt/tank/pbs
-tank/q\t24576\t104833024\t104857600\t0\t-\t12288\t/mnt/tank/q
-tank/vm-101-disk-0\t88604672\t469555200\t-\t-\t83886080\t6144\t-
-";
-    const ACL: &str = "tank/pbs\tacltype\tnfsv4\ntank/pbs\taclmode\trestricted\ntank\tacltype\toff\ntank\taclmode\t-\n";
+    // Recorded: ZFS 2.1.11 on Linux 6.1, what the two commands above said.
+    const LIST: &str = include_str!("../../../tests/cases/zfs/list.txt");
+    const ACL: &str = include_str!("../../../tests/cases/zfs/acl.txt");
 
     fn read(list: &str, acl: &str) -> Option<ZfsFacts> {
         let record = |key: &str, value: &str| format!("{key} {}\n{value}\n", value.len());
@@ -107,19 +102,35 @@ tank/vm-101-disk-0\t88604672\t469555200\t-\t-\t83886080\t6144\t-
     fn datasets_are_read_with_their_limits() {
         let facts = read(LIST, ACL).expect("there is a pool");
         let of = |name: &str| facts.dataset(name).expect("it is listed");
+        assert_eq!(facts.datasets.len(), 7);
         assert_eq!((of("tank").quota, of("tank").refquota), (None, None));
-        assert_eq!(of("tank/pbs").refquota, Some(ByteSize(209_715_200)));
-        assert_eq!(of("tank/q").quota, Some(ByteSize(104_857_600)));
-        assert_eq!(of("tank/pbs").acl_mode.as_deref(), Some("restricted"));
-        assert_eq!(of("tank").acl_mode, None);
-        let volume = of("tank/vm-101-disk-0");
-        // A thick volume uses what is reserved, and holds what was written.
-        assert_eq!(volume.volume_size, Some(ByteSize(83_886_080)));
+        assert_eq!(of("tank/shared").refquota, Some(ByteSize(209_715_200)));
+        let limited = of("tank/pbs");
+        assert_eq!(limited.quota, Some(ByteSize(104_857_600)));
+        // What is available is what the quota leaves, to the byte.
+        assert_eq!(limited.used.0 + limited.available.0, 104_857_600);
+        let kinds = ["tank", "tank/pbs", "tank/shared"].map(|name| of(name).acl_type.clone());
         assert_eq!(
-            (volume.used, volume.logical),
-            (ByteSize(88_604_672), ByteSize(6144))
+            kinds.map(Option::unwrap_or_default),
+            ["off", "posix", "nfsv4"]
         );
-        assert_eq!(volume.mountpoint, None);
+        assert_eq!(of("tank").acl_mode.as_deref(), Some("discard"));
+        // A thick volume uses what is reserved, a thin one what was written.
+        let volume = |name: &str| {
+            let volume = of(name);
+            assert_eq!((&volume.mountpoint, &volume.acl_type), (&None, &None));
+            let size = volume.volume_size.expect("it is a volume");
+            (size.0, volume.used.0, volume.logical.0)
+        };
+        assert_eq!(
+            volume("tank/vm-100-disk-0"),
+            (67_108_864, 8_483_840, 8_436_224)
+        );
+        assert_eq!(volume("tank/vm-101-disk-0"), (83_886_080, 88_604_672, 6144));
+        // Neither is mounted by ZFS at a place that could be told.
+        for name in ["tank/legacy", "tank/none"] {
+            assert_eq!(of(name).mountpoint, None);
+        }
     }
 
     #[test]
