@@ -138,6 +138,29 @@ fn carry_out(
             };
             change(fleet, node, call, || "registry written".to_owned())
         }
+        Step::DestroyRepository {
+            datastore,
+            path,
+            repository,
+        } => {
+            let call = NodeCall::DestroyRepository {
+                folder: path.clone(),
+                topology: fleet.topology.id.clone(),
+                object: datastore.clone(),
+                repository: repository.clone(),
+            };
+            match fleet.hands(node)?.ask(call)? {
+                NodeReply::Text(words) => Ok(words),
+                _ => Ok(format!("nothing is left in {path}")),
+            }
+        }
+        Step::Withdraw { file, was } => {
+            let call = NodeCall::Withdraw {
+                file: file.clone(),
+                was: was.clone(),
+            };
+            change(fleet, node, call, || format!("{file} is gone"))
+        }
         Step::Copy {
             source, datastore, ..
         } => {

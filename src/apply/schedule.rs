@@ -182,7 +182,9 @@ fn claims(action: &Action) -> Vec<Claim> {
         Step::Copy { datastore: to, .. } => vec![datastore(to)],
         Step::Sync { from, to, .. } => vec![datastore(from), datastore(to)],
         Step::Drill { from, .. } => vec![datastore(from)],
-        Step::MakeRepository { datastore: of } | Step::WriteManaged { datastore: of, .. } => {
+        Step::MakeRepository { datastore: of }
+        | Step::WriteManaged { datastore: of, .. }
+        | Step::DestroyRepository { datastore: of, .. } => {
             vec![datastore(of)]
         }
         _ => return vec![Claim::Node(action.node.to_string())],

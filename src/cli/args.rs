@@ -47,6 +47,10 @@ pub enum Command {
     Observe(Observe),
     /// Carry the changes out: owners, repositories, copies, drills
     Apply(Apply),
+    /// Show what on the hosts is no longer as it was applied
+    Drift(Drift),
+    /// Mark a repository that was there already as this topology's
+    Adopt(Adopt),
     /// Show a saved plan, and reach no machine
     Show(Show),
     /// Run one job now
@@ -218,6 +222,36 @@ pub struct Plan {
     /// Exit with 2 if changes are pending
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// `drift`
+#[derive(Debug, Args)]
+pub struct Drift {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Judge by what was seen before, and reach no node
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// Exit with 2 if there is drift
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `adopt`
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The datastore's name
+    pub datastore: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub nodes: Nodes,
+    /// Do not ask
+    #[arg(long)]
+    pub auto_approve: bool,
 }
 
 /// `diff`

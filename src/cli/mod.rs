@@ -50,6 +50,8 @@ fn dispatch(context: &Context, command: &Command) -> Outcome {
         Command::Plan(args) => commands::plan::run(context, args),
         Command::Diff(args) => commands::diff::run(context, args),
         Command::Apply(args) => commands::apply::run(context, args),
+        Command::Drift(args) => commands::drift::run(context, args),
+        Command::Adopt(args) => commands::adopt::run(context, args),
         Command::Show(args) => commands::show::run(context, args),
         Command::Run(args) => commands::run::run(context, args),
         Command::Status(args) => commands::status::run(context, args),

@@ -70,6 +70,10 @@ pub fn labels(plan: &Plan) -> Vec<Label> {
                 Step::Mount { path, .. } => (format!("mount {path}"), false),
                 Step::MakeRepository { datastore } => (format!("repository {datastore}"), false),
                 Step::WriteManaged { datastore, .. } => (format!("marker {datastore}"), false),
+                Step::DestroyRepository { datastore, .. } => {
+                    (format!("destroy {datastore}"), false)
+                }
+                Step::Withdraw { file, .. } => (format!("withdraw {file}"), false),
                 Step::Register { .. } => ("registry".to_owned(), false),
                 Step::Copy {
                     source, datastore, ..

@@ -25,6 +25,9 @@ pub struct Managed {
     /// Phases that were completed, with the time.
     #[serde(default)]
     pub phases: BTreeMap<Name, Timestamp>,
+    /// The id in hex of the repository whose removal has begun: what is left of it is no copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removing: Option<String>,
 }
 
 /// The clear facts of a repository's own marker, `bkpctl.json`.
@@ -48,6 +51,45 @@ pub struct RepositoryMarker {
 pub struct Registry {
     /// The managed things by address, with a short description each.
     pub objects: BTreeMap<Address, String>,
+}
+
+/// What a registry says of a thing that can be found again by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept<'a> {
+    /// A repository in this folder.
+    Repository(&'a str),
+    /// An export by this file.
+    Export(&'a str),
+    /// A mount by this unit's file.
+    Mount(&'a str),
+}
+
+impl<'a> Kept<'a> {
+    /// Reads back what a registry says of a thing.
+    pub fn read(words: &'a str) -> Option<Self> {
+        let kinds: [(&str, fn(&'a str) -> Self); 3] = [
+            (REPOSITORY, Self::Repository),
+            (EXPORT, Self::Export),
+            (MOUNT, Self::Mount),
+        ];
+        kinds
+            .into_iter()
+            .find_map(|(start, kept)| words.strip_prefix(start).map(kept))
+    }
+}
+
+const REPOSITORY: &str = "repository in ";
+const EXPORT: &str = "exported by ";
+const MOUNT: &str = "mounted by ";
+
+impl std::fmt::Display for Kept<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Repository(folder) => write!(f, "{REPOSITORY}{folder}"),
+            Self::Export(file) => write!(f, "{EXPORT}{file}"),
+            Self::Mount(file) => write!(f, "{MOUNT}{file}"),
+        }
+    }
 }
 
 /// The record of a drill that succeeded or failed, written into the datastore.
@@ -75,4 +117,21 @@ pub struct Proof {
     /// MAC over all other fields by a key derived from the reading key, in hex.
     #[serde(default)]
     pub mac: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_registry_says_is_read_back() {
+        for kept in [
+            Kept::Repository("/srv/in a folder"),
+            Kept::Export("/etc/exports.d/bkpctl-a-b.exports"),
+            Kept::Mount("/etc/systemd/system/mnt-a.mount"),
+        ] {
+            assert_eq!(Kept::read(&kept.to_string()), Some(kept));
+        }
+        assert_eq!(Kept::read("bkpctl in /var/lib/bkpctl"), None);
+    }
 }

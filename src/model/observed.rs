@@ -349,6 +349,9 @@ pub struct DatastoreFacts {
     pub foreign_example: Option<String>,
     /// Whether the declared owner could make an entry there, as the system itself judges it.
     pub owner_may_write: Option<bool>,
+    /// How many bytes are allocated in it; only measured where the topology no longer has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<ByteSize>,
 }
 
 /// What came of a source to a datastore on one day.

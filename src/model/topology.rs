@@ -242,6 +242,9 @@ pub struct Datastore {
     pub domain: BTreeMap<String, String>,
     /// Whether it is a Proxmox Backup Server's and only read.
     pub pbs: bool,
+    /// Whether it may not be destroyed, also once it is no longer declared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard: bool,
     /// Where it was declared.
     pub declared: Declared,
 }
@@ -619,6 +622,19 @@ impl Topology {
         match &self.nodes.get(&share.on)?.reach {
             Reach::Ssh(ssh) => Some(&ssh.host),
             Reach::Local => None,
+        }
+    }
+
+    /// Returns whether a datastore, its mount or a share is declared, or has another name now.
+    pub fn knows(&self, address: &super::Address) -> bool {
+        let name = address.name();
+        let datastore = || super::Address::new("datastore", name);
+        let renamed = || self.moved.iter().any(|moved| moved.from == datastore());
+        match address.kind() {
+            "datastore" => self.datastores.contains_key(name) || renamed(),
+            "mount" => self.mounts().any(|(of, ..)| of == name) || renamed(),
+            "share" => self.shares.contains_key(name),
+            _ => true,
         }
     }
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::probe::{self, Limits};
 use super::question;
-use super::wanted::{Wanted, wanted};
-use crate::model::observed::{NodeState, Observed, Unreachable, UnreachableKind};
+use super::wanted::{Wanted, left_behind, wanted};
+use crate::model::observed::{
+    DatastoreFacts, NodeFacts, NodeState, Observed, Unreachable, UnreachableKind,
+};
 use crate::model::topology::Node;
 use crate::model::{Name, Timestamp, Topology};
 use crate::transport::{Transport, TransportError};
@@ -60,7 +62,7 @@ pub fn observe(
         .filter(|(name, _)| asked(name))
         .collect();
     let nodes = at_once(&todo, options.at_once, &|name, wanted| {
-        look(name, &topology.nodes[name], wanted, connect, now, options).unwrap_or_else(|error| {
+        look(topology, name, wanted, connect, now, options).unwrap_or_else(|error| {
             NodeState::Unreachable(Unreachable {
                 kind: kind(&error),
                 message: error.to_string(),
@@ -95,15 +97,52 @@ pub(super) fn at_once<W: Sync, T: Send>(
     done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Looks at a node: at what is declared, and at what is listed there and no longer declared.
 fn look(
+    topology: &Topology,
     name: &Name,
-    node: &Node,
     wanted: &Wanted,
     connect: &Connect<'_>,
     now: &(dyn Fn() -> Timestamp + Sync),
     options: &ObserveOptions,
 ) -> Result<NodeState, TransportError> {
-    let transport = connect(name, node)?;
+    let transport = connect(name, &topology.nodes[name])?;
+    let mut facts = match ask(&*transport, wanted, now, options)? {
+        Ok(facts) => facts,
+        Err(state) => return Ok(state),
+    };
+    let registry = facts.state.registry.clone().unwrap_or_default();
+    if let Some(left) = left_behind(topology, wanted, &registry)
+        && let Ok(seen) = ask(&*transport, &left, now, options)?
+    {
+        add_left(&mut facts, seen);
+    }
+    Ok(NodeState::Reached(facts))
+}
+
+/// Adds what was seen of things that are no longer declared.
+fn add_left(facts: &mut NodeFacts, seen: Box<NodeFacts>) {
+    for (name, store) in seen.datastores {
+        let measured = seen.sources.get(&name).and_then(|source| source.bytes);
+        // What is declared under that name was seen already, with its owner.
+        facts.datastores.entry(name).or_insert(DatastoreFacts {
+            bytes: measured,
+            ..store
+        });
+    }
+    for (path, seen) in seen.paths {
+        facts.paths.entry(path).or_insert(seen);
+    }
+    facts.files.extend(seen.files);
+}
+
+/// Asks a node what is wanted of it.
+fn ask(
+    transport: &dyn Transport,
+    wanted: &Wanted,
+    now: &(dyn Fn() -> Timestamp + Sync),
+    options: &ObserveOptions,
+) -> Result<Result<Box<NodeFacts>, NodeState>, TransportError> {
     let limits = Limits {
         whole: options.answer_within,
         path: options.path_within,
@@ -121,14 +160,14 @@ fn look(
         probe::parse(&output.stdout, wanted, via.clone(), after).map_err(|error| error.to_string())
     });
     match facts {
-        Ok(facts) => Ok(NodeState::Reached(Box::new(facts))),
-        Err(error) => Ok(NodeState::Unreachable(Unreachable {
+        Ok(facts) => Ok(Ok(Box::new(facts))),
+        Err(error) => Ok(Err(NodeState::Unreachable(Unreachable {
             kind: UnreachableKind::Answer,
             message: format!(
                 "look at the node on {via}: {error} (it said: {:?}); a POSIX sh with the usual tools is needed there",
                 output.complaint()
             ),
-        })),
+        }))),
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::system_files::{exports_file, unit_file};
+use crate::model::markers::{Kept, Registry};
+use crate::model::system_files::{exports_file, may_be_kept, unit_file};
 use crate::model::topology::{
     Agent, Content, DatastoreKind, Mount, Mounted, Owner, Place, Reach, Share, Squash, Work,
 };
@@ -92,6 +93,51 @@ pub fn wanted(topology: &Topology) -> BTreeMap<Name, Wanted> {
         .keys()
         .map(|name| (name.clone(), of_node(topology, name)))
         .collect()
+}
+
+/// The most things that are no longer declared and are looked at.
+const LEFT_MAX: usize = 64;
+
+/// Says what to look at of things that a node's registry lists and the topology no longer has.
+pub(super) fn left_behind(topology: &Topology, first: &Wanted, lists: &Registry) -> Option<Wanted> {
+    let mut wanted = Wanted {
+        sudo: first.sudo,
+        ..Wanted::default()
+    };
+    let left = lists.objects.iter();
+    let left = left.filter(|(address, _)| !topology.knows(address));
+    for (address, words) in left.take(LEFT_MAX) {
+        match Kept::read(words) {
+            Some(Kept::Repository(folder)) if is_plain(folder) => {
+                wanted.paths.push(folder.to_owned());
+                wanted.datastores.push(WantedDatastore {
+                    name: address.name().clone(),
+                    path: folder.to_owned(),
+                    owner: None,
+                });
+                // Measured as a source would be.
+                wanted.sources.push(WantedSource {
+                    name: address.name().clone(),
+                    paths: vec![folder.to_owned()],
+                    is_volume: false,
+                    one_file_system: true,
+                });
+            }
+            Some(Kept::Export(file) | Kept::Mount(file)) if may_be_kept(file) => {
+                wanted.files.push(file.to_owned());
+            }
+            _ => {}
+        }
+    }
+    wanted.paths.sort();
+    wanted.paths.dedup();
+    let is_empty = wanted.datastores.is_empty() && wanted.files.is_empty();
+    (!is_empty).then_some(wanted)
+}
+
+/// A registry is a file on a node: not every text in it is a path.
+fn is_plain(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= 4096 && !path.chars().any(char::is_control)
 }
 
 /// Says where our folder is on a node; none where nothing is placed.

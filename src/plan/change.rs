@@ -221,6 +221,22 @@ pub enum Step {
         /// Its whole content.
         registry: Registry,
     },
+    /// Removes a repository that is no longer declared, and nothing else in its folder.
+    DestroyRepository {
+        /// The datastore that it was.
+        datastore: Name,
+        /// Its folder.
+        path: String,
+        /// The repository's id in hex.
+        repository: String,
+    },
+    /// Takes back an export or a mount that is no longer declared, with the file that keeps it.
+    Withdraw {
+        /// The file, in `/etc/exports.d` or `/etc/systemd/system`.
+        file: String,
+        /// What is in it.
+        was: String,
+    },
     /// Copies a source into a datastore.
     Copy {
         /// The job that demands it.
@@ -255,7 +271,7 @@ pub enum Step {
 }
 
 /// A change that wants an explicit yes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     /// The address in `--allow ADDRESS:kind`.
     pub address: Address,
@@ -269,6 +285,12 @@ pub struct Gate {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum GateKind {
+    /// Destroying what is no longer declared.
+    Destroy,
+    /// Taking away what keeps a datastore from being destroyed.
+    Unguard,
+    /// Marking a repository that was there already as this topology's.
+    Adopt,
     /// A recursive change of owner over entries that exist.
     Owner,
     /// A first write into a path that holds something already.
@@ -485,6 +507,8 @@ impl Step {
             Self::MakeRepository { .. } => "repository",
             Self::WriteManaged { .. } => "marker",
             Self::Register { .. } => "registry",
+            Self::DestroyRepository { .. } => "destroy",
+            Self::Withdraw { .. } => "withdraw",
             Self::Copy { .. } => "copy",
             Self::Sync { .. } => "sync",
             Self::Drill { .. } => "drill",
@@ -543,9 +567,27 @@ impl Plan {
     }
 }
 
+/// What destroys something comes first.
+impl Ord for Gate {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let rank = |gate: &Self| gate.kind != GateKind::Destroy;
+        let by_rank = rank(self).cmp(&rank(other));
+        by_rank.then_with(|| (&self.address, self.kind).cmp(&(&other.address, other.kind)))
+    }
+}
+
+impl PartialOrd for Gate {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl std::fmt::Display for GateKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Destroy => "destroy",
+            Self::Unguard => "unguard",
+            Self::Adopt => "adopt",
             Self::Owner => "owner",
             Self::NonEmpty => "non-empty",
             Self::Nature => "nature",

@@ -233,6 +233,18 @@ pub const CODES: &[Code] = &[
         "Mount the disk, or correct the path. Only if it is lost for good: bkpctl apply --allow datastore.NAME:recreate.",
     ),
     code(
+        "BK136",
+        "the repository is half removed",
+        "Its marker says that it is being removed: that was planned, agreed to and begun, and broken off. What is left is no copy of anything, so nothing is made of it.",
+        "Go on with the removal: bkpctl apply --resume, or write removed \"datastore.NAME\" { destroy } in place of its declaration.",
+    ),
+    code(
+        "BK137",
+        "a repository could be adopted",
+        "The declared folder holds a repository under the declared reading key with snapshots in it, and no topology has marked it. It is used only once you agree that it is this topology's.",
+        "bkpctl adopt NAME shows what is in it and marks it; bkpctl apply --allow datastore.NAME:adopt does the same among other changes.",
+    ),
+    code(
         "BK140",
         "the address of a share's client or server is not known",
         "A share is exported to the addresses under which its clients come, and mounted from the address of its server. Both are asked of the client: which way would it go to the server? Where that can't be told, nothing is guessed.",
@@ -326,7 +338,31 @@ pub const CODES: &[Code] = &[
         "BK190",
         "something managed is no longer declared",
         "bkpctl put it there, and the topology no longer has it. It is reported and never destroyed by itself.",
-        "Remove it by hand when you are sure, or add removed to forget it.",
+        "Write removed \"ADDRESS\" to forget it and leave it there, or removed \"ADDRESS\" { destroy } to destroy it, which wants an explicit yes.",
+    ),
+    code(
+        "BK191",
+        "it is guarded and can't be destroyed",
+        "The datastore was declared with guard, which is written into it and outlives its declaration. So deleting a block of the topology and saying destroy is never enough.",
+        "Declare it again without guard, apply that with --allow datastore.NAME:unguard, and only then remove it.",
+    ),
+    code(
+        "BK192",
+        "nothing is to be seen of what may be destroyed",
+        "The topology says that a datastore's repository may be destroyed, and none is in its folder. Most often its disk is not mounted. It stays listed, so that it is not taken for destroyed.",
+        "Mount the disk and plan again; or take the destroy out of removed, which forgets it.",
+    ),
+    code(
+        "BK193",
+        "what may be destroyed can't be told to be ours",
+        "Only what carries this topology's own marks is destroyed: a repository by its managed.json and id, an export or a mount by the first line of its file. Here they are missing, name something else, or something declared is in the same place.",
+        "Look at it and remove it by hand if it is not needed; removed without destroy forgets it.",
+    ),
+    code(
+        "BK194",
+        "it holds the only copy of a source",
+        "A source that is still declared has a complete snapshot in this datastore and in no other one that was seen.",
+        "Copy the source to another datastore first. If it is not needed any more, delete its declaration too.",
     ),
     code(
         "BK201",
@@ -550,7 +586,12 @@ pub const CODES: &[Code] = &[
         NOT_YET,
         KEEP_OLD,
     ),
-    code("BK513", "nothing is destroyed", NOT_YET, BY_HAND),
+    code(
+        "BK513",
+        "there is nothing to destroy",
+        "Datastores and shares leave something on machines: a repository, a mount, an export. Other things leave nothing that destroy would remove; snapshots of a source stay in its datastores.",
+        "Leave out destroy.",
+    ),
     code(
         "BK520",
         "timers are not installed",

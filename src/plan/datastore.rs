@@ -78,7 +78,7 @@ impl Site<'_> {
         Finding::error(code, self.address(), message)
     }
 
-    fn gate(&self, kind: GateKind) -> Gate {
+    pub(super) fn gate(&self, kind: GateKind) -> Gate {
         Gate {
             address: self.address(),
             kind,

@@ -70,6 +70,8 @@ pub(super) enum Goal {
     Copy { source: Name, datastore: Name },
     /// The drill passed for the source.
     Proof { drill: Name, source: Name },
+    /// What is no longer declared is gone.
+    Gone(Address),
     /// The phase is recorded as complete.
     Phase(Name),
 }

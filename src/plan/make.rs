@@ -8,8 +8,8 @@ use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
 use crate::plan::{
     binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, forecast, key,
-    mount, need, node, order, phase, policy, registry, share, source, sync, thin, unsupported,
-    vzdump,
+    mount, need, node, order, orphan, phase, policy, registry, share, source, sync, thin,
+    unsupported, vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -40,6 +40,7 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
     vzdump::report(world, &mut draft);
     data(world, &demands, &survey, &mut draft);
     let phases = phase::record(world, &demands, &survey, &mut draft);
+    orphan::orphans(world, &mut draft);
     registry::registries(world, &stores, &mut draft);
 
     let is_open = |phase: &Name| survey.open.contains(phase);

@@ -137,7 +137,12 @@ impl Point<'_> {
     /// Returns the unit that is there, and whether bkpctl keeps it for this.
     fn unit(&self) -> Option<(&str, bool)> {
         let text = self.facts.files.get(&unit_file(self.path))?;
-        let ours = is_kept(text, &self.address(), &self.world.topology.id);
+        // A datastore that was renamed has its unit under its old name still.
+        let earlier = self.world.topology.moved.iter();
+        let earlier = earlier.filter(|moved| moved.to == self.address());
+        let mut names = earlier.map(|moved| moved.from.clone());
+        let kept = |name: &Address| is_kept(text, name, &self.world.topology.id);
+        let ours = kept(&self.address()) || names.any(|name| kept(&name));
         Some((text, ours))
     }
 

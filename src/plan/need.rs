@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::observed::{Component, KeyState, NodeFacts, Outcome, PathFacts};
+use crate::model::observed::{Component, DatastoreFacts, KeyState, NodeFacts, Outcome, PathFacts};
 use crate::model::topology::Content;
 use crate::model::{ByteSize, Name, Observed, Timestamp, Topology};
 use crate::plan::capacity;
@@ -123,6 +123,13 @@ pub enum Fact {
     /// What planning wrote into a datastore's marker.
     Marker {
         /// The datastore.
+        datastore: Name,
+    },
+    /// Which repository is left of a datastore that is no longer declared, and whose it is.
+    Left {
+        /// The node.
+        node: Name,
+        /// The datastore that it was.
         datastore: Name,
     },
     /// Whether a source's paths are there, and what they lie on.
@@ -328,6 +335,14 @@ fn changed_by(topology: &Topology, node: &Name, step: &Step) -> Vec<Fact> {
         Step::WriteManaged { datastore, .. } => vec![Fact::Marker {
             datastore: datastore.clone(),
         }],
+        Step::DestroyRepository { datastore, .. } => vec![Fact::Left {
+            node: on(),
+            datastore: datastore.clone(),
+        }],
+        Step::Withdraw { file, .. } => vec![Fact::File {
+            node: on(),
+            path: file.clone(),
+        }],
         Step::Register { .. } => vec![Fact::Registry { node: on() }],
         Step::Copy {
             source, datastore, ..
@@ -462,6 +477,7 @@ impl Fact {
             | Self::Mounted { node, .. }
             | Self::Binary { node, .. }
             | Self::Registry { node }
+            | Self::Left { node, .. }
             | Self::Room { node, .. }
             | Self::ThinRoom { node, .. } => vec![node],
             Self::Key { .. } => Vec::new(),
@@ -497,6 +513,9 @@ impl Fact {
             Self::Key { key } => format!("reading key {key}"),
             Self::Repository { datastore } => format!("the repository in datastore {datastore}"),
             Self::Marker { datastore } => format!("the marker of datastore {datastore}"),
+            Self::Left { node, datastore } => {
+                format!("what is left of datastore {datastore} on {node}")
+            }
             Self::Source { source } => format!("source {source}"),
             Self::Newest { source, datastore } => {
                 format!("the newest snapshot of {source} in {datastore}")
@@ -641,6 +660,7 @@ pub(super) fn read(world: World<'_>, fact: &Fact) -> Option<Value> {
             let (.., store) = world.served(datastore)?;
             Some(document(store.managed.as_ref()))
         }
+        Fact::Left { node, datastore } => left(on(node)?.datastores.get(datastore)?),
         Fact::Source { source } => state_of_source(world, source),
         Fact::Newest { source, datastore } => {
             world.served(datastore)?;
@@ -661,6 +681,30 @@ pub(super) fn read(world: World<'_>, fact: &Fact) -> Option<Value> {
             Some(newest.map_or(Value::Nothing, Value::Time))
         }
     }
+}
+
+/// Says which repository is left, and whose it is; the same while it is being removed.
+fn left(store: &DatastoreFacts) -> Option<Value> {
+    if let Some(problem) = &store.marker_problem {
+        return Some(Value::Text(format!("unreadable: {problem}")));
+    }
+    let managed = store.managed.as_ref();
+    let removing = managed.and_then(|managed| managed.removing.as_ref());
+    let id = store.marker.as_ref().map(|marker| &marker.id).or(removing);
+    Some(match (id, managed) {
+        (None, None) => Value::Nothing,
+        (id, managed) => {
+            let id = id.map_or("none", String::as_str);
+            let whose = managed.map_or_else(
+                || "nobody's".to_owned(),
+                |managed| {
+                    let guard = if managed.guard { ", guarded" } else { "" };
+                    format!("{} of {}{guard}", managed.object, managed.topology.0)
+                },
+            );
+            Value::Text(format!("repository {id}, {whose}"))
+        }
+    })
 }
 
 /// Reads something of a path's component, wherever on the way to a path it was seen.

@@ -98,6 +98,8 @@ fn stage(step: &Step) -> u8 {
         Step::Copy { .. } => 11,
         Step::Sync { .. } => 12,
         Step::Drill { .. } => 13,
+        Step::DestroyRepository { .. } => 14,
+        Step::Withdraw { .. } => 15,
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::markers::Registry;
+use crate::model::markers::{Kept, Registry};
 use crate::model::observed::NodeFacts;
 use crate::model::topology::Place;
 use crate::model::{Address, Name};
-use crate::plan::change::{Finding, Step};
+use crate::plan::change::Step;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::orphan::{self, is_declared};
 use crate::plan::{mount, share, source, words};
 
 /// The kind of address under which a source's program is listed.
@@ -40,7 +41,7 @@ pub(super) fn listed<'a>(world: World<'a>, datastore: &Name) -> Option<&'a str> 
 
 /// Says of a datastore what the registry keeps.
 pub(super) fn entry(place: &Place) -> String {
-    format!("repository in {}", place.path)
+    Kept::Repository(&place.path).to_string()
 }
 
 fn registry(
@@ -57,10 +58,10 @@ fn registry(
         if address.kind() == PROGRAM_OF {
             continue;
         }
-        if is_declared(world, node, address) {
-            objects.insert(address.clone(), words.clone());
-        } else if !is_removed(world, address) {
-            draft.find(orphan(node, address, words));
+        let gone = Goal::Gone(address.clone());
+        if draft.will(&gone) {
+            needs.push(gone);
+        } else if is_declared(world, node, address) || !orphan::is_forgotten(world, node, address) {
             objects.insert(address.clone(), words.clone());
         }
     }
@@ -146,7 +147,7 @@ fn system_files(
             let goal = Goal::Exported(name.clone());
             list(
                 Address::new("share", name),
-                format!("exported by {file}"),
+                Kept::Export(&file).to_string(),
                 kept,
                 goal,
             );
@@ -159,7 +160,7 @@ fn system_files(
             let goal = Goal::Mounted((*name).clone());
             list(
                 Address::new("mount", name),
-                format!("mounted by {file}"),
+                Kept::Mount(&file).to_string(),
                 kept,
                 goal,
             );
@@ -211,44 +212,4 @@ fn keep_renamed(
             objects.insert(moved.from.clone(), words.clone());
         }
     }
-}
-
-fn is_declared(world: World<'_>, node: &Name, address: &Address) -> bool {
-    match address.kind() {
-        "datastore" => world.home(address.name()) == Some(node),
-        "node" => address.name() == node,
-        "share" => {
-            let share = world.topology.shares.get(address.name());
-            share.is_some_and(|share| share.on == *node)
-        }
-        "mount" => {
-            let mut mounts = world.topology.mounts();
-            mounts.any(|(datastore, place, mount)| {
-                datastore == address.name() && place.mount_point(mount).0 == node
-            })
-        }
-        // A newer version may manage more kinds of things; they are not ours to judge.
-        _ => true,
-    }
-}
-
-fn is_removed(world: World<'_>, address: &Address) -> bool {
-    let renamed = world
-        .topology
-        .moved
-        .iter()
-        .any(|moved| moved.from == *address);
-    let removed = world
-        .topology
-        .removed
-        .iter()
-        .any(|removed| removed.address == *address && !removed.destroy);
-    renamed || removed
-}
-
-fn orphan(node: &Name, address: &Address, words: &str) -> Finding {
-    let message = format!("the topology no longer has it, and it is still on {node}: {words}");
-    Finding::note("BK190", address.clone(), message).fix(format!(
-        "nothing is destroyed; to forget it, add: removed \"{address}\""
-    ))
 }

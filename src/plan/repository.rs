@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::model::markers::Managed;
 use crate::model::observed::KeyState;
 use crate::model::{Address, Name};
-use crate::plan::change::Step;
+use crate::plan::change::{Finding, GateKind, Step};
 use crate::plan::datastore::Site;
 use crate::plan::draft::{Draft, Goal, Proposal};
 use crate::plan::folder::{Refusal, refusal};
+use crate::plan::orphan;
 
 impl Site<'_> {
     /// Plans the repository, and checks that the one that is there is ours.
@@ -27,6 +28,14 @@ impl Site<'_> {
                 format!("the repository of {} can't be used", self.name),
                 finding,
             ));
+        }
+        if self
+            .store
+            .managed
+            .as_ref()
+            .is_some_and(|managed| managed.removing.is_some())
+        {
+            return Err(self.half_removed());
         }
         if self.store.marker.is_some() {
             self.check_marker()?;
@@ -129,11 +138,11 @@ impl Site<'_> {
                 topology: ours.clone(),
                 object: self.name.clone(),
                 generation: 1,
-                guard: false,
+                guard: self.datastore.guard,
                 phases: BTreeMap::new(),
+                removing: None,
             };
-            self.write_managed(draft, managed, "it is not marked as ours yet");
-            return Ok(());
+            return self.first_marker(draft, managed);
         };
         if managed.topology != *ours {
             let message = format!(
@@ -151,7 +160,7 @@ impl Site<'_> {
             ));
         }
         if managed.object == *self.name {
-            draft.managed.insert(self.name.clone(), managed.clone());
+            self.guard(draft, managed);
             return Ok(());
         }
         let old = Address::new("datastore", &managed.object);
@@ -167,7 +176,12 @@ impl Site<'_> {
                 generation: managed.generation + 1,
                 ..managed.clone()
             };
-            self.write_managed(draft, managed, &format!("it was {old}"));
+            let marker = self.marker(draft, managed);
+            draft.propose(Proposal {
+                before: Some(format!("marked as {old}")),
+                reason: "the topology says that it moved".to_owned(),
+                ..marker
+            });
             return Ok(());
         }
         let message = format!("{} is marked as {old} of this topology", self.on());
@@ -181,14 +195,87 @@ impl Site<'_> {
         ))
     }
 
-    fn write_managed(&self, draft: &mut Draft, managed: Managed, reason: &str) {
+    /// Marks a repository for the first time; one that holds snapshots already is somebody's
+    /// work, and becomes ours only by a yes.
+    fn first_marker(&self, draft: &mut Draft, managed: Managed) -> Result<(), Refusal> {
+        let is_found = self.store.counts.values().any(|count| *count > 0);
+        let marker = self.marker(draft, managed);
+        if !is_found {
+            draft.propose(Proposal {
+                reason: "it is not marked as ours yet".to_owned(),
+                ..marker
+            });
+            return Ok(());
+        }
+        let what = orphan::contents(self.store);
+        let finding = Finding::note(
+            "BK137",
+            self.address(),
+            format!(
+                "{} holds a repository that nobody has marked: {what}",
+                self.on()
+            ),
+        )
+        .fix(format!(
+            "bkpctl adopt {} shows it and marks it as this topology's",
+            self.name
+        ));
+        draft.find(finding);
+        draft.propose(Proposal {
+            before: Some(what),
+            reason: "it was there already, and is not marked as ours".to_owned(),
+            gate: Some(self.gate(GateKind::Adopt)),
+            ..marker
+        });
+        Ok(())
+    }
+
+    /// Plans what the marker says of destroying it.
+    fn guard(&self, draft: &mut Draft, managed: &Managed) {
+        let guard = self.datastore.guard;
+        if managed.guard == guard {
+            draft.managed.insert(self.name.clone(), managed.clone());
+            return;
+        }
+        let words = |guard: bool| if guard { "guarded" } else { "not guarded" };
+        let managed = Managed {
+            guard,
+            generation: managed.generation + 1,
+            ..managed.clone()
+        };
+        let marker = self.marker(draft, managed);
+        draft.propose(Proposal {
+            before: Some(words(!guard).to_owned()),
+            after_words: words(guard).to_owned(),
+            reason: "the topology declares it".to_owned(),
+            gate: (!guard).then(|| self.gate(GateKind::Unguard)),
+            ..marker
+        });
+    }
+
+    /// Refuses to make anything of a repository that is half removed.
+    fn half_removed(&self) -> Refusal {
+        let message = format!("the repository in {} is half removed", self.on());
+        let finding = self
+            .error("BK136", message)
+            .because(vec![
+                "its removal was planned, agreed to and begun, and broken off".to_owned(),
+            ])
+            .fix(format!(
+                "go on with that: bkpctl apply --resume; or with removed \"{}\" {{ destroy }} in place of its declaration",
+                self.address()
+            ));
+        refusal(format!("{} is half removed", self.name), finding)
+    }
+
+    /// Starts the proposal that writes its marker.
+    fn marker(&self, draft: &mut Draft, managed: Managed) -> Proposal {
         let step = Step::WriteManaged {
             datastore: self.name.clone(),
             managed: managed.clone(),
         };
         draft.managed.insert(self.name.clone(), managed);
-        draft.propose(Proposal {
-            reason: reason.to_owned(),
+        Proposal {
             needs: vec![
                 Goal::Binary(self.place.node.clone()),
                 Goal::Repository(self.name.clone()),
@@ -198,7 +285,7 @@ impl Site<'_> {
                 step,
                 format!("managed by topology {}", self.world.topology.name),
             )
-        });
+        }
     }
 }
 

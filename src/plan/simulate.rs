@@ -114,6 +114,18 @@ pub(super) fn carry_out(
                 node.state.registry = Some(registry.clone());
             }
         }
+        Step::DestroyRepository { datastore, .. } => {
+            if let Some(node) = node(after, on) {
+                node.datastores
+                    .insert(datastore.clone(), DatastoreFacts::default());
+            }
+        }
+        Step::Withdraw { file, was } => {
+            if let Some(node) = node(after, on) {
+                node.files.remove(file);
+                export(node, "", Some(was));
+            }
+        }
         Step::Copy {
             source, datastore, ..
         } => scene.copy(after, source, datastore, done.reads),

@@ -98,11 +98,12 @@ pub(super) fn report(topology: &Topology, draft: &mut Draft) {
     sources(topology, draft);
     jobs(topology, draft);
     for removed in &topology.removed {
-        if removed.destroy {
-            let message = "destroying what was removed is not carried out by this version";
+        let kind = removed.address.kind();
+        if removed.destroy && !["datastore", "share"].contains(&kind) {
+            let message = format!("there is nothing that a {kind} leaves and destroy would remove");
             draft.find(
-                Finding::warning("BK513", removed.address.clone(), message.to_owned())
-                    .fix("remove it by hand, after a look at what is in it"),
+                Finding::warning("BK513", removed.address.clone(), message)
+                    .fix("leave out destroy: only what a datastore or a share left is destroyed"),
             );
         }
     }

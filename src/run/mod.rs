@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod backup;
 pub mod command;
+mod destroy;
 pub mod drill;
 pub mod fleet;
 pub mod frame;

@@ -14,9 +14,12 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::destroy;
 use super::journal::{self, Plans};
 use super::message::Fault;
 use super::system::{self, SystemFile};
+use crate::model::Name;
+use crate::model::topology::TopologyId;
 
 /// One small change to a machine, or one question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +102,24 @@ pub enum NodeCall {
         /// What is there now, if anything; something else there is not touched.
         was: Option<String>,
     },
+    /// Removes a repository, and nothing else in its folder.
+    DestroyRepository {
+        /// Its folder.
+        folder: String,
+        /// The topology that its marker must name.
+        topology: TopologyId,
+        /// The datastore that its marker must name.
+        object: Name,
+        /// The repository's id in hex.
+        repository: String,
+    },
+    /// Takes back an export or a mount, and removes the file that keeps it.
+    Withdraw {
+        /// The file.
+        file: String,
+        /// What is in it; something else there is not touched.
+        was: String,
+    },
     /// Writes the unit of a mount, and mounts it now and at every start.
     Mount {
         /// The unit's file, in `/etc/systemd/system`.
@@ -160,6 +181,18 @@ pub fn carry_out(call: &NodeCall, held: &Held) -> Result<NodeReply, Fault> {
         NodeCall::Export { file, content, was } => {
             system::export(&SystemFile::new(file, content, was.as_deref()))
         }
+        NodeCall::DestroyRepository {
+            folder,
+            topology,
+            object,
+            repository,
+        } => destroy::destroy(&destroy::Target {
+            folder,
+            topology,
+            object,
+            repository,
+        }),
+        NodeCall::Withdraw { file, was } => system::withdraw(file, was),
         NodeCall::Mount { file, content, was } => {
             system::mount(&SystemFile::new(file, content, was.as_deref()))
         }

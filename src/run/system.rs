@@ -69,6 +69,24 @@ impl<'a> SystemFile<'a> {
         self.put(Some(self.content))
     }
 
+    /// Tells whether the file is gone already.
+    ///
+    /// # Errors
+    ///
+    /// It holds something else than the plan saw.
+    fn is_gone(&self) -> Result<bool, Fault> {
+        let shown = self.path.display();
+        let found = read(self.path).map_err(|e| Fault::io(&format!("read {shown}"), &e))?;
+        let plain = |text: &str| text.trim_end_matches('\n').to_owned();
+        match found {
+            None => Ok(true),
+            Some(text) if plain(&text) == plain(self.content) => Ok(false),
+            Some(_) => Err(Fault::stale(format!(
+                "{shown} has changed since the plan was made; it was left alone"
+            ))),
+        }
+    }
+
     /// Brings back what was there.
     fn restore(&self) -> Result<(), Fault> {
         self.put(self.was)
@@ -127,7 +145,11 @@ pub(super) fn export(file: &SystemFile<'_>) -> Result<NodeReply, Fault> {
 pub(super) fn mount(file: &SystemFile<'_>) -> Result<NodeReply, Fault> {
     let unit = file.name_in(UNITS_FOLDER, ".mount")?;
     file.write()?;
-    let result = bring_up(unit, file.was.is_some_and(|was| was != file.content));
+    let result = bring_up(
+        unit,
+        file.was
+            .is_some_and(|was| mounts(was) != mounts(file.content)),
+    );
     if let Err(fault) = result {
         let why = why_failed(unit);
         if file.was.is_none() {
@@ -146,6 +168,38 @@ pub(super) fn mount(file: &SystemFile<'_>) -> Result<NodeReply, Fault> {
             },
         ));
     }
+    Ok(NodeReply::Done)
+}
+
+/// Returns what a unit's text says of the mount itself.
+fn mounts(unit: &str) -> &str {
+    unit.find("[Mount]").map_or(unit, |at| &unit[at..])
+}
+
+/// Takes back an export or a mount: the system lets go of it, and its file goes.
+///
+/// What is still in use is not let go of, and then the file stays.
+pub(super) fn withdraw(path: &str, was: &str) -> Result<NodeReply, Fault> {
+    let file = SystemFile::new(path, was, Some(was));
+    let unit = match file.name_in(EXPORTS_FOLDER, ".exports") {
+        Ok(_) => None,
+        Err(_) => Some(file.name_in(UNITS_FOLDER, ".mount")?),
+    };
+    if file.is_gone()? {
+        return Ok(NodeReply::Done);
+    }
+    let Some(unit) = unit else {
+        file.put(None)?;
+        if let Err(fault) = run(&["exportfs", "-ra"]) {
+            file.restore()?;
+            return Err(fault);
+        }
+        return Ok(NodeReply::Done);
+    };
+    run(&["systemctl", "stop", unit])?;
+    run(&["systemctl", "disable", "--no-reload", unit])?;
+    file.put(None)?;
+    run(&["systemctl", "daemon-reload"])?;
     Ok(NodeReply::Done)
 }
 
@@ -251,6 +305,37 @@ mod tests {
         let new = SystemFile::new(path, "x", None);
         new.restore().expect("there was none");
         assert!(!Path::new(path).exists());
+    }
+
+    #[test]
+    fn a_unit_under_another_name_mounts_the_same() {
+        let unit = |name: &str, what: &str| {
+            format!(
+                "# {name}: kept by bkpctl\n[Unit]\nDescription={name}\n\n[Mount]\nWhat={what}\n"
+            )
+        };
+        assert_eq!(mounts(&unit("a", "x")), mounts(&unit("b", "x")));
+        assert_ne!(mounts(&unit("a", "x")), mounts(&unit("a", "y")));
+    }
+
+    #[test]
+    fn only_files_of_ours_are_taken_back_and_only_as_they_were_seen() {
+        for path in [
+            "/etc/passwd",
+            "/etc/exports.d/x.conf",
+            "/etc/systemd/x.mount",
+        ] {
+            assert!(withdraw(path, "").is_err(), "{path}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.exports");
+        let path = path.to_str().expect("a plain path");
+        let file = SystemFile::new(path, "was", Some("was"));
+        assert_eq!(file.is_gone(), Ok(true));
+        fs::write(path, "was\n").expect("a file");
+        assert_eq!(file.is_gone(), Ok(false));
+        fs::write(path, "by hand").expect("a file");
+        assert!(file.is_gone().is_err());
     }
 
     #[test]

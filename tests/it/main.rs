@@ -12,6 +12,7 @@ mod fixture;
 mod fmt;
 mod forecast;
 mod graph;
+mod identity;
 mod log;
 mod observe;
 mod one_machine;

@@ -9,8 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bkpctl::cli::render::drift::render as render_drift;
 use bkpctl::cli::render::{Style, render, render_markdown, render_status};
 use bkpctl::model::{Observed, Timestamp, Topology};
+use bkpctl::plan::drift::drift;
 use bkpctl::plan::{Plan, lint, plan, simulate};
 use serde_json::Value;
 
@@ -142,6 +144,19 @@ fn each_case_shows_its_plan_and_status() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// One page for all, since most cases have none.
+#[test]
+fn each_case_shows_its_drift() {
+    let mut page = String::new();
+    for case in cases() {
+        let plan = plan(&case.topology, &case.observed, case.now);
+        let drift = drift(&plan, &case.observed);
+        let text = render_drift(&drift, &style(case.detail));
+        page.push_str(&format!("## {}\n\n{text}\n\n", case.name));
+    }
+    expect(&root().join("drift.txt"), &page).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use bkpctl::model::snapshot::SnapshotHead;
 use bkpctl::model::system_files::{exports_file, heading, unit_file};
 use bkpctl::model::topology::{
     Agent, Content, Dataset, Datastore, DatastoreKind, Declared, Disk, Job, Key, Mount, Mounted,
-    Node, Owner, Phase, Place, Policy, Reach, Share, Source, Squash, SshReach, TopologyId, Work,
+    Node, Owner, Phase, Place, Policy, Reach, Removed, Share, Source, Squash, SshReach, TopologyId,
+    Work,
 };
 use bkpctl::model::zfs::{ZfsDataset, ZfsFacts};
 use bkpctl::model::{Address, Amount, ByteSize, Name, Observed, Period, Timestamp, Topology};
@@ -172,6 +173,7 @@ fn datastore(
         key: self::name("lab"),
         domain: BTreeMap::new(),
         pbs: false,
+        guard: false,
         declared: Declared::default(),
     }
 }
@@ -289,9 +291,23 @@ fn topology(dice: &mut Dice<'_>) -> Topology {
             drill_within: dice.one_in(2).then_some(Period(30 * 86_400)),
             ..Policy::default()
         },
-        removed: Vec::new(),
+        removed: removed(dice),
         moved: Vec::new(),
     }
+}
+
+fn removed(dice: &mut Dice<'_>) -> Vec<Removed> {
+    let mut removed = Vec::new();
+    for address in ["datastore.gone", "share.gone"] {
+        if dice.one_in(2) {
+            removed.push(Removed {
+                address: address.parse().expect("an address"),
+                destroy: !dice.one_in(4),
+                declared: Declared::default(),
+            });
+        }
+    }
+    removed
 }
 
 fn source(dice: &mut Dice<'_>, name: &Name, nodes: &[Name]) -> Source {
@@ -405,12 +421,14 @@ fn store(dice: &mut Dice<'_>, topology: &Topology, name: &Name, home: &str) -> D
         ..DatastoreFacts::default()
     };
     if dice.one_in(2) {
+        let guard = dice.one_in(8);
         let recorded = topology.phases.iter().filter(|_| dice.one_in(4));
         facts.managed = Some(Managed {
             topology: TopologyId("LAB1".to_owned()),
             object: name.clone(),
             generation: 1,
-            guard: false,
+            guard,
+            removing: None,
             phases: recorded.map(|phase| (phase.name.clone(), NOW)).collect(),
         });
     }
@@ -445,9 +463,19 @@ fn registry(dice: &mut Dice<'_>, topology: &Topology) -> Registry {
     let objects = listed
         .chain([&gone])
         .map(|name| (Address::new("datastore", name), "repository".to_owned()));
-    Registry {
-        objects: objects.collect(),
+    let mut objects: BTreeMap<Address, String> = objects.collect();
+    // What is gone can be found again, or not.
+    for kind in ["datastore", "mount", "share"] {
+        let words = match kind {
+            "datastore" => "repository in /stores/gone",
+            "mount" => "mounted by /etc/systemd/system/stores-gone.mount",
+            _ => "exported by /etc/exports.d/bkpctl-lab-gone.exports",
+        };
+        if dice.one_in(2) {
+            objects.insert(Address::new(kind, &gone), words.to_owned());
+        }
     }
+    Registry { objects }
 }
 
 /// Returns the datastores whose making anew a plan asks a yes for.
@@ -506,6 +534,9 @@ fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> 
         facts.paths.insert(place.path.clone(), seen_path);
         facts.datastores.insert(store.clone(), seen);
     }
+    if dice.one_in(2) {
+        left(dice, topology, &machine, &mut facts);
+    }
     shares(dice, topology, on, &mut facts);
     mounts(dice, topology, on, &mut facts);
     for (source, declared) in &topology.sources {
@@ -530,6 +561,23 @@ fn facts(dice: &mut Dice<'_>, topology: &Topology, number: usize, on: &Name) -> 
         }
     }
     facts
+}
+
+/// Draws what is seen of things that are no longer declared.
+fn left(dice: &mut Dice<'_>, topology: &Topology, machine: &str, facts: &mut NodeFacts) {
+    let gone = name("gone");
+    let seen = store(dice, topology, &gone, machine);
+    facts.datastores.insert(gone.clone(), seen);
+    for (kind, file) in [
+        ("datastore", "/etc/systemd/system/stores-gone.mount"),
+        ("share", "/etc/exports.d/bkpctl-lab-gone.exports"),
+    ] {
+        if dice.one_in(2) {
+            let kept = heading(&Address::new(kind, &gone), &topology.id);
+            let text = if dice.one_in(4) { String::new() } else { kept };
+            facts.files.insert(file.to_owned(), text);
+        }
+    }
 }
 
 /// Draws what is seen of shares where they are exported.
@@ -848,6 +896,32 @@ proptest! {
             if made && is_listed(&observed, &action.node, &action.address) {
                 prop_assert_eq!(action.gate.map(|gate| gate.kind), Some(GateKind::Recreate));
             }
+        }
+    }
+
+    #[test]
+    fn only_what_is_ours_and_unguarded_is_destroyed_and_only_behind_a_gate(
+        (topology, observed) in world()
+    ) {
+        for action in plan(&topology, &observed, NOW).actions {
+            let facts = observed.reached(action.node.as_str());
+            match &action.step {
+                Step::DestroyRepository { datastore, .. } => {
+                    let store = facts.and_then(|facts| facts.datastores.get(datastore));
+                    let managed = store.and_then(|store| store.managed.as_ref());
+                    let ours = managed.is_some_and(|managed| {
+                        !managed.guard && managed.topology == topology.id && managed.object == *datastore
+                    });
+                    prop_assert!(ours && !topology.datastores.contains_key(datastore));
+                }
+                Step::Withdraw { was, .. } => prop_assert!(was.ends_with("kept by bkpctl")),
+                _ => continue,
+            }
+            let asked = topology.removed.iter().any(|removed| {
+                removed.destroy && action.gate.as_ref().is_some_and(|gate| gate.address == removed.address)
+            });
+            prop_assert!(asked, "{}", action.address);
+            prop_assert_eq!(action.gate.map(|gate| gate.kind), Some(GateKind::Destroy));
         }
     }
 

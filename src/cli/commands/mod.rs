@@ -1,10 +1,12 @@
 //! One file a command.
 
+pub mod adopt;
 pub mod apply;
 pub mod bootstrap;
 pub mod collect;
 pub mod completions;
 pub mod diff;
+pub mod drift;
 pub mod explain;
 pub mod fmt;
 pub mod forecast;

@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render;
 use crate::cli::{commit_files, documents};
+use crate::model::Observed;
 use crate::plan::Plan;
 use crate::plan::change::Action;
 use crate::plan::saved::SavedPlan;
@@ -17,7 +18,7 @@ pub mod save_load;
 
 /// Looks, plans, shows.
 pub fn run(context: &Context, args: &args::Plan) -> Outcome {
-    let plan = &make(context, args)?;
+    let (plan, _) = &make(context, &args.nodes, args.facts.as_deref())?;
     let saved = args.out.as_ref().map(|file| save(args, plan, file));
     let saved = saved.transpose()?;
     if args.json {
@@ -33,15 +34,19 @@ pub fn run(context: &Context, args: &args::Plan) -> Outcome {
     Ok(verdict(plan, args.detailed_exitcode))
 }
 
-/// Plans from what is there now, or from what was seen before.
-fn make(context: &Context, args: &args::Plan) -> Result<Plan, Failure> {
-    if args.facts.is_none() {
-        return Ok(context
-            .look(&args.nodes.place.topology, &args.nodes.reach)?
-            .plan);
+/// Plans from what is there now, or from what was seen before, and says what that was.
+pub(super) fn make(
+    context: &Context,
+    nodes: &args::Nodes,
+    facts: Option<&Path>,
+) -> Result<(Plan, Observed), Failure> {
+    if facts.is_none() {
+        let look = context.look(&nodes.place.topology, &nodes.reach)?;
+        return Ok((look.plan, look.fleet.observed.clone()));
     }
-    let (topology, facts) = observe::facts(context, &args.nodes, args.facts.as_deref())?;
-    Ok(crate::plan::plan(&topology, &facts.observed, facts.at))
+    let (topology, facts) = observe::facts(context, nodes, facts)?;
+    let plan = crate::plan::plan(&topology, &facts.observed, facts.at);
+    Ok((plan, facts.observed))
 }
 
 /// Saves a plan, with the commit that its topology is from.

@@ -20,6 +20,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("fmt.v1", "bkpctl fmt --json"),
     ("diff.v1", "bkpctl diff --json"),
+    ("drift.v1", "bkpctl drift --json"),
     ("simulate.v1", "bkpctl simulate --json"),
     ("forecast.v1", "bkpctl forecast --json"),
     ("observed.v1", "the facts that a plan is made from"),
@@ -73,6 +74,7 @@ pub fn text(name: &str) -> Option<String> {
         "diff.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::difference::Difference
         ))),
+        "drift.v1" => Some(pretty(&schemars::schema_for!(crate::plan::drift::Drift))),
         "simulate.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::disaster::Disaster
         ))),

@@ -195,9 +195,17 @@ pub(super) fn address_of_plan(text: &str, pseudonyms: &mut Pseudonyms) -> String
 
 /// Replaces what a registry says of a thing: where it is, or the program that was allowed.
 fn registered(text: &str, pseudonyms: &mut Pseudonyms) -> String {
-    for lead in ["bkpctl in ", "repository in "] {
+    for lead in [
+        "bkpctl in ",
+        "repository in ",
+        "exported by ",
+        "mounted by ",
+    ] {
         if let Some(place) = text.strip_prefix(lead) {
-            return format!("{lead}{}", path(place, pseudonyms));
+            // The file of something declared is made of its name.
+            let known = pseudonyms.known(place);
+            let place = known.unwrap_or_else(|| path(place, pseudonyms));
+            return format!("{lead}{place}");
         }
     }
     pseudonyms.of("text", text)

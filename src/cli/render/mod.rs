@@ -7,6 +7,7 @@ mod collected;
 pub mod diagnostic;
 pub mod difference;
 pub mod disaster;
+pub mod drift;
 pub mod forecast;
 mod form;
 pub mod graph;

@@ -29,6 +29,7 @@ impl Builder<'_> {
             key: key?,
             domain: domain(node),
             pbs: node.child("pbs").is_some(),
+            guard: node.child("guard").is_some(),
             declared: self.declared(node),
         })
     }
@@ -68,7 +69,7 @@ impl Builder<'_> {
                 self.places(node)
             }
             (None, Some(s3)) => {
-                for only_directory in ["owner", "reserve", "pbs"] {
+                for only_directory in ["owner", "reserve", "pbs", "guard"] {
                     if let Some(statement) = node.child(only_directory) {
                         self.conflict(
                             node,

@@ -284,6 +284,7 @@ const DATASTORE: &[Statement] = &[
     say("key", "The reading key, where several are declared.")
         .args(&[one("key", Type::Refers(Kind::Key))]),
     DOMAIN,
+    say("guard", "It may not be destroyed, also once its declaration is gone; taking this away again wants an explicit yes."),
     say("pbs", "It is Proxmox Backup Server's: counted and read, never written."),
 ];
 

@@ -431,7 +431,17 @@ fn next(plan: &Plan) -> String {
             .into_iter()
             .map(|gate| format!(" --allow {gate}"))
             .collect();
-        return format!("bkpctl apply{}", allowed.concat());
+        let apply = format!("bkpctl apply{}", allowed.concat());
+        let destroys = plan
+            .gates()
+            .iter()
+            .any(|gate| gate.kind == GateKind::Destroy);
+        // Nor is one that destroys.
+        return if destroys {
+            format!("read above what would be destroyed; only then {apply}")
+        } else {
+            apply
+        };
     }
     let open = plan
         .findings

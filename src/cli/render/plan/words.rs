@@ -39,6 +39,26 @@ pub(super) fn gate_words(action: &Action) -> String {
             escape(path),
             escape(action.before.as_deref().unwrap_or("another"))
         ),
+        Step::DestroyRepository {
+            datastore, path, ..
+        } => {
+            let what = action.before.as_deref().unwrap_or(path);
+            format!("DESTROY {datastore} on {node}: {}", escape(what))
+        }
+        Step::Withdraw { .. } => {
+            let what = action.before.as_deref().unwrap_or("it");
+            format!("take back what is {} on {node}", escape(what))
+        }
+        Step::WriteManaged { datastore, .. } if kind == Some(GateKind::Unguard) => {
+            format!("take the guard from {datastore}, so that it may be destroyed")
+        }
+        Step::WriteManaged { datastore, .. } if kind == Some(GateKind::Adopt) => {
+            let what = action.before.as_deref().unwrap_or("a repository");
+            format!(
+                "mark what is in {datastore} as this topology's: {}",
+                escape(what)
+            )
+        }
         Step::MakeRepository { datastore } => format!(
             "make a repository for {datastore} in a folder on {node} that holds something already"
         ),
@@ -76,7 +96,11 @@ fn recreate_words(action: &Action) -> String {
 
 /// Returns the sign and the word for a change.
 pub(super) fn kind(action: &Action) -> (&'static str, &'static str) {
-    let sign = if action.before.is_some() { "~" } else { "+" };
+    let sign = match (&action.step, &action.before) {
+        (Step::DestroyRepository { .. } | Step::Withdraw { .. }, _) => "-",
+        (_, Some(_)) => "~",
+        (_, None) => "+",
+    };
     let word = match &action.step {
         Step::CreateKey { .. } => "key",
         Step::PlaceBinary { .. } => "binary",
@@ -89,6 +113,9 @@ pub(super) fn kind(action: &Action) -> (&'static str, &'static str) {
         Step::MakeRepository { .. } => "repository",
         Step::WriteManaged { .. } if action.address.kind() == "phase" => "phase",
         Step::WriteManaged { .. } => "marker",
+        Step::DestroyRepository { .. } => "repository",
+        Step::Withdraw { .. } if action.address.kind() == "share" => "export",
+        Step::Withdraw { .. } => "mount",
         Step::Register { .. } => "registry",
         Step::Copy { .. } => "copy",
         Step::Sync { .. } => "sync",
@@ -134,6 +161,13 @@ pub(super) fn change(action: &Action) -> String {
             format!("{dataset} {before} → {quota}")
         }
         (Step::Export { .. }, Some(before)) => format!("{}, was {before}", action.after_words),
+        (Step::DestroyRepository { .. } | Step::Withdraw { .. }, Some(before)) => {
+            let name = action.address.name();
+            format!("{name}: {before} → {}", action.after_words)
+        }
+        (Step::WriteManaged { datastore, .. }, Some(before)) => {
+            format!("{datastore}: {before} → {}", action.after_words)
+        }
         (Step::SetMode { path, mode }, Some(before)) => format!("{path} {before} → {mode:o}"),
         (Step::MakeRepository { datastore } | Step::WriteManaged { datastore, .. }, _)
             if action.address.kind() == "datastore" =>
