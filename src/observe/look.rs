@@ -115,13 +115,13 @@ fn look(
     if let Some(left) = left_behind(topology, wanted, &registry)
         && let Ok(seen) = ask(&*transport, &left, now, options)?
     {
-        add_left(&mut facts, seen);
+        add_left(&mut facts, *seen);
     }
     Ok(NodeState::Reached(facts))
 }
 
 /// Adds what was seen of things that are no longer declared.
-fn add_left(facts: &mut NodeFacts, seen: Box<NodeFacts>) {
+fn add_left(facts: &mut NodeFacts, seen: NodeFacts) {
     for (name, store) in seen.datastores {
         let measured = seen.sources.get(&name).and_then(|source| source.bytes);
         // What is declared under that name was seen already, with its owner.

@@ -336,14 +336,11 @@ impl Removal<'_> {
     }
 
     fn words(&self) -> String {
-        let mut words = format!("{} files removed from {}", self.removed, self.folder);
-        if self.left > 0 {
-            words.push_str(&format!(
-                "; {} that are not the repository's own stay",
-                self.left
-            ));
+        let removed = format!("{} files removed from {}", self.removed, self.folder);
+        match self.left {
+            0 => removed,
+            left => format!("{removed}; {left} that are not the repository's own stay"),
         }
-        words
     }
 }
 

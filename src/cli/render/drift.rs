@@ -32,7 +32,7 @@ pub fn render(drift: &Drift, style: &Style) -> String {
     };
     if !drift.unreachable.is_empty() {
         let nodes: Vec<&str> = drift.unreachable.iter().map(|n| n.as_str()).collect();
-        head.push_str(&format!(", not reached: {}", nodes.join(", ")));
+        head = format!("{head}, not reached: {}", nodes.join(", "));
     }
     lines.insert(0, head);
     if drift.pending > 0 {
