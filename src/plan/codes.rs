@@ -730,8 +730,8 @@ mod tests {
     #[test]
     fn no_code_names_a_command_that_does_not_exist() {
         const KNOWN: &[&str] = &[
-            "apply", "explain", "forecast", "host-key", "key", "observe", "plan", "restore", "run",
-            "status", "store",
+            "adopt", "apply", "explain", "forecast", "host-key", "key", "observe", "plan",
+            "restore", "run", "status", "store",
         ];
         for code in CODES {
             for text in [code.title, code.explanation, code.remedy] {

@@ -144,6 +144,13 @@ fn change(fact: &Fact, topology: &Topology, observed: &mut Observed) -> Option<(
                 store.managed = Some(other);
             });
         }
+        Fact::Left {
+            node: on,
+            datastore,
+        } => {
+            let store = node(observed, on)?.datastores.get_mut(datastore)?;
+            store.marker.as_mut()?.id = "another repository".to_owned();
+        }
         Fact::Source { source } => {
             let source = topology.sources.get(source)?;
             let at = match &source.content {
@@ -216,6 +223,7 @@ fn each_kind_of_fact_makes_what_relies_on_it_stale() {
         "content",
         "file",
         "key",
+        "left",
         "machine",
         "marker",
         "mode",
