@@ -67,14 +67,11 @@ pub enum Kept<'a> {
 impl<'a> Kept<'a> {
     /// Reads back what a registry says of a thing.
     pub fn read(words: &'a str) -> Option<Self> {
-        let kinds: [(&str, fn(&'a str) -> Self); 3] = [
-            (REPOSITORY, Self::Repository),
-            (EXPORT, Self::Export),
-            (MOUNT, Self::Mount),
-        ];
-        kinds
-            .into_iter()
-            .find_map(|(start, kept)| words.strip_prefix(start).map(kept))
+        let after = |start: &str| words.strip_prefix(start);
+        after(REPOSITORY)
+            .map(Self::Repository)
+            .or_else(|| after(EXPORT).map(Self::Export))
+            .or_else(|| after(MOUNT).map(Self::Mount))
     }
 }
 

@@ -307,7 +307,7 @@ fn changed_by(topology: &Topology, node: &Name, step: &Step) -> Vec<Fact> {
             node: on(),
             dataset: dataset.clone(),
         }],
-        Step::Export { file, .. } => vec![Fact::File {
+        Step::Export { file, .. } | Step::Withdraw { file, .. } => vec![Fact::File {
             node: on(),
             path: file.clone(),
         }],
@@ -338,10 +338,6 @@ fn changed_by(topology: &Topology, node: &Name, step: &Step) -> Vec<Fact> {
         Step::DestroyRepository { datastore, .. } => vec![Fact::Left {
             node: on(),
             datastore: datastore.clone(),
-        }],
-        Step::Withdraw { file, .. } => vec![Fact::File {
-            node: on(),
-            path: file.clone(),
         }],
         Step::Register { .. } => vec![Fact::Registry { node: on() }],
         Step::Copy {
@@ -660,7 +656,7 @@ pub(super) fn read(world: World<'_>, fact: &Fact) -> Option<Value> {
             let (.., store) = world.served(datastore)?;
             Some(document(store.managed.as_ref()))
         }
-        Fact::Left { node, datastore } => left(on(node)?.datastores.get(datastore)?),
+        Fact::Left { node, datastore } => Some(left(on(node)?.datastores.get(datastore)?)),
         Fact::Source { source } => state_of_source(world, source),
         Fact::Newest { source, datastore } => {
             world.served(datastore)?;
@@ -684,27 +680,25 @@ pub(super) fn read(world: World<'_>, fact: &Fact) -> Option<Value> {
 }
 
 /// Says which repository is left, and whose it is; the same while it is being removed.
-fn left(store: &DatastoreFacts) -> Option<Value> {
+fn left(store: &DatastoreFacts) -> Value {
     if let Some(problem) = &store.marker_problem {
-        return Some(Value::Text(format!("unreadable: {problem}")));
+        return Value::Text(format!("unreadable: {problem}"));
     }
     let managed = store.managed.as_ref();
     let removing = managed.and_then(|managed| managed.removing.as_ref());
     let id = store.marker.as_ref().map(|marker| &marker.id).or(removing);
-    Some(match (id, managed) {
-        (None, None) => Value::Nothing,
-        (id, managed) => {
-            let id = id.map_or("none", String::as_str);
-            let whose = managed.map_or_else(
-                || "nobody's".to_owned(),
-                |managed| {
-                    let guard = if managed.guard { ", guarded" } else { "" };
-                    format!("{} of {}{guard}", managed.object, managed.topology.0)
-                },
-            );
-            Value::Text(format!("repository {id}, {whose}"))
-        }
-    })
+    if id.is_none() && managed.is_none() {
+        return Value::Nothing;
+    }
+    let id = id.map_or("none", String::as_str);
+    let whose = managed.map_or_else(
+        || "nobody's".to_owned(),
+        |managed| {
+            let guard = if managed.guard { ", guarded" } else { "" };
+            format!("{} of {}{guard}", managed.object, managed.topology.0)
+        },
+    );
+    Value::Text(format!("repository {id}, {whose}"))
 }
 
 /// Reads something of a path's component, wherever on the way to a path it was seen.

@@ -142,7 +142,8 @@ impl Site<'_> {
                 phases: BTreeMap::new(),
                 removing: None,
             };
-            return self.first_marker(draft, managed);
+            self.first_marker(draft, managed);
+            return Ok(());
         };
         if managed.topology != *ours {
             let message = format!(
@@ -197,7 +198,7 @@ impl Site<'_> {
 
     /// Marks a repository for the first time; one that holds snapshots already is somebody's
     /// work, and becomes ours only by a yes.
-    fn first_marker(&self, draft: &mut Draft, managed: Managed) -> Result<(), Refusal> {
+    fn first_marker(&self, draft: &mut Draft, managed: Managed) {
         let is_found = self.store.counts.values().any(|count| *count > 0);
         let marker = self.marker(draft, managed);
         if !is_found {
@@ -205,7 +206,7 @@ impl Site<'_> {
                 reason: "it is not marked as ours yet".to_owned(),
                 ..marker
             });
-            return Ok(());
+            return;
         }
         let what = orphan::contents(self.store);
         let finding = Finding::note(
@@ -227,7 +228,6 @@ impl Site<'_> {
             gate: Some(self.gate(GateKind::Adopt)),
             ..marker
         });
-        Ok(())
     }
 
     /// Plans what the marker says of destroying it.

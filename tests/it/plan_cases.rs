@@ -149,13 +149,13 @@ fn each_case_shows_its_plan_and_status() {
 /// One page for all, since most cases have none.
 #[test]
 fn each_case_shows_its_drift() {
-    let mut page = String::new();
-    for case in cases() {
+    let shown = cases().into_iter().map(|case| {
         let plan = plan(&case.topology, &case.observed, case.now);
         let drift = drift(&plan, &case.observed);
         let text = render_drift(&drift, &style(case.detail));
-        page.push_str(&format!("## {}\n\n{text}\n\n", case.name));
-    }
+        format!("## {}\n\n{text}\n\n", case.name)
+    });
+    let page: String = shown.collect();
     expect(&root().join("drift.txt"), &page).unwrap_or_else(|e| panic!("{e}"));
 }
 

@@ -149,7 +149,7 @@ fn change(fact: &Fact, topology: &Topology, observed: &mut Observed) -> Option<(
             datastore,
         } => {
             let store = node(observed, on)?.datastores.get_mut(datastore)?;
-            store.marker.as_mut()?.id = "another repository".to_owned();
+            "another repository".clone_into(&mut store.marker.as_mut()?.id);
         }
         Fact::Source { source } => {
             let source = topology.sources.get(source)?;

@@ -109,8 +109,8 @@ fn contents(look: &Look, name: &Name, marks: &Action) -> String {
     let what = marks.before.as_deref().unwrap_or("a repository");
     let mut lines = vec![format!("{name} on {}: {}", marks.node, escape(what))];
     let nodes = look.plan.topology.nodes.keys();
-    let seen = nodes.filter_map(|node| look.fleet.observed.reached(node.as_str()));
-    let store = seen.filter_map(|facts| facts.datastores.get(name)).next();
+    let mut seen = nodes.filter_map(|node| look.fleet.observed.reached(node.as_str()));
+    let store = seen.find_map(|facts| facts.datastores.get(name));
     for (source, count) in store.iter().flat_map(|store| &store.counts) {
         let declared = if topology.sources.contains_key(source) {
             "declared"

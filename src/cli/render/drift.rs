@@ -1,6 +1,7 @@
 //! Drift, for people: what changed, from what to what.
 
 use crate::cli::render::text::{self, Style, Tone, escape, pad};
+use crate::model::Name;
 use crate::plan::drift::{Drift, Late, LateKind};
 
 /// Writes what is no longer as it was, a line each.
@@ -31,7 +32,7 @@ pub fn render(drift: &Drift, style: &Style) -> String {
         )
     };
     if !drift.unreachable.is_empty() {
-        let nodes: Vec<&str> = drift.unreachable.iter().map(|n| n.as_str()).collect();
+        let nodes: Vec<&str> = drift.unreachable.iter().map(Name::as_str).collect();
         head = format!("{head}, not reached: {}", nodes.join(", "));
     }
     lines.insert(0, head);
