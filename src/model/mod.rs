@@ -6,6 +6,7 @@
 
 pub mod acl;
 pub mod address;
+pub mod discovered;
 pub mod export;
 pub mod facts;
 pub mod idmap;

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::acl::Acl;
+use super::discovered::Discovered;
 use super::export::Export;
 use super::idmap::IdMap;
 use super::lvm::LvmFacts;
@@ -160,6 +161,9 @@ pub struct NodeFacts {
     /// Its inventory, if it is a Proxmox VE node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pve: Option<PveFacts>,
+    /// What it has that nobody asked for, if somebody looked around.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<Discovered>,
 }
 
 /// What was seen of an NFS server.

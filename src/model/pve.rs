@@ -103,6 +103,12 @@ pub struct Guest {
     pub name: Option<String>,
     /// What it stores.
     pub disks: Vec<Disk>,
+    /// Whether a container's users have other numbers on the node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unprivileged: bool,
+    /// Which numbers, where that is not the usual way: lines of `lxc.idmap`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idmap: Vec<String>,
 }
 
 /// A guest's disk or a container's volume.

@@ -12,7 +12,7 @@ use super::name::Name;
 use super::retention::Keep;
 use super::schedule::Calendar;
 use super::size::{Amount, ByteSize};
-use super::time::Period;
+use super::time::{Period, Timestamp};
 
 /// A whole declared system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +53,22 @@ pub struct Topology {
 )]
 #[serde(transparent)]
 pub struct TopologyId(pub String);
+
+/// The letters of an identity: those that are not taken for one another, see Crockford's base 32.
+const ID_LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+impl TopologyId {
+    /// Makes an identity of the time and of chance, in the form of a ULID.
+    pub fn fresh(at: Timestamp, chance: [u8; 10]) -> Self {
+        let millis = u128::try_from(at.0 / 1_000_000).unwrap_or_default();
+        let chance = chance
+            .iter()
+            .fold(0, |number: u128, byte| number << 8 | u128::from(*byte));
+        let number = millis << 80 | chance;
+        let letter = |place: u32| char::from(ID_LETTERS[(number >> (5 * place) & 31) as usize]);
+        Self((0..26).rev().map(letter).collect())
+    }
+}
 
 /// Where in the files something was declared.
 #[derive(

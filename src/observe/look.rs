@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::probe::{self, Limits};
 use super::question;
-use super::wanted::{Wanted, left_behind, wanted};
+use super::wanted::{Wanted, left_behind, unknown, wanted};
 use crate::model::observed::{
     DatastoreFacts, NodeFacts, NodeState, Observed, Unreachable, UnreachableKind,
 };
-use crate::model::topology::Node;
+use crate::model::topology::{Node, Reach};
 use crate::model::{Name, Timestamp, Topology};
 use crate::transport::{Transport, TransportError};
 
@@ -57,10 +57,37 @@ pub fn observe(
     options: &ObserveOptions,
 ) -> Observed {
     let asked = |name: &Name| options.only.as_ref().is_none_or(|only| only.contains(name));
-    let todo: Vec<(Name, Wanted)> = wanted(topology)
+    let todo = wanted(topology)
         .into_iter()
         .filter(|(name, _)| asked(name))
         .collect();
+    each(topology, todo, connect, now, options)
+}
+
+/// Looks around on the nodes of a topology that says nothing else yet.
+pub fn discover(
+    topology: &Topology,
+    connect: &Connect<'_>,
+    now: &(dyn Fn() -> Timestamp + Sync),
+    options: &ObserveOptions,
+) -> Observed {
+    let sudo = |node: &Node| matches!(&node.reach, Reach::Ssh(ssh) if ssh.sudo);
+    let todo = topology
+        .nodes
+        .iter()
+        .map(|(name, node)| (name.clone(), unknown(sudo(node))))
+        .collect();
+    each(topology, todo, connect, now, options)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is made for this")]
+fn each(
+    topology: &Topology,
+    todo: Vec<(Name, Wanted)>,
+    connect: &Connect<'_>,
+    now: &(dyn Fn() -> Timestamp + Sync),
+    options: &ObserveOptions,
+) -> Observed {
     let nodes = at_once(&todo, options.at_once, &|name, wanted| {
         look(topology, name, wanted, connect, now, options).unwrap_or_else(|error| {
             NodeState::Unreachable(Unreachable {

@@ -23,6 +23,6 @@ mod records;
 mod wanted;
 
 pub use journal::journals;
-pub use look::{Connect, ObserveOptions, observe};
+pub use look::{Connect, ObserveOptions, discover, observe};
 pub use question::{NoAnswer, answer};
 pub use wanted::{Folder, Wanted, WantedDatastore, WantedSource, wanted};

@@ -273,6 +273,7 @@ fn judge(wanted: &Wanted) -> Result<(), String> {
         disks,
         containers,
         storage: _,
+        discovery: _,
     } = wanted;
     let counts = [
         users.len(),
@@ -440,6 +441,7 @@ fn everything() -> Wanted {
         disks: vec!["k".to_owned()],
         containers: vec![1],
         storage: true,
+        discovery: true,
     }
 }
 

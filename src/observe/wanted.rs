@@ -43,6 +43,8 @@ pub struct Wanted {
     pub containers: Vec<u32>,
     /// Whether something is stored on it or read from it, so that its volumes and guests matter.
     pub storage: bool,
+    /// Whether to look around for what no topology names yet.
+    pub discovery: bool,
 }
 
 /// Is where our files go on a node.
@@ -154,6 +156,20 @@ pub(super) fn of_folder(topology: &Topology, name: &Name) -> Option<Folder> {
     })
 }
 
+/// Says what to look at on a node of which nothing is known yet.
+pub(super) fn unknown(sudo: bool) -> Wanted {
+    Wanted {
+        sudo,
+        users: vec!["backup".to_owned()],
+        tools: TOOLS.into_iter().map(str::to_owned).collect(),
+        addresses: true,
+        exports: true,
+        storage: true,
+        discovery: true,
+        ..Wanted::default()
+    }
+}
+
 fn of_node(topology: &Topology, name: &Name) -> Wanted {
     let node = &topology.nodes[name];
     let datastores = datastores(topology, name);
@@ -188,6 +204,7 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
         disks: disks(topology, name),
         containers: containers(topology, name),
         storage: stores(topology, name),
+        discovery: false,
     }
 }
 

@@ -9,6 +9,7 @@ mod alive;
 mod clock;
 mod containers;
 mod datastores;
+mod discovery;
 mod disks;
 mod exports;
 mod files;
@@ -128,6 +129,9 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
         text.push_str(zfs::COMMAND);
         text.push_str(pve::COMMAND);
     }
+    if wanted.discovery {
+        text.push_str(discovery::COMMAND);
+    }
     text.push_str(&sources::command(
         wanted,
         limits.estimate.map(Limits::seconds),
@@ -182,5 +186,6 @@ pub(super) fn parse(
         lvm: lvm::parse(records),
         zfs: zfs::parse(records),
         pve: pve::parse(records, &mounts),
+        discovered: discovery::parse(records, &mounts),
     })
 }

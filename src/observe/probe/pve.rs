@@ -54,6 +54,9 @@ if [ -r /etc/pve/storage.cfg ]; then pve; fi
 /// The most storages, jobs, guests and folders that are kept, of each.
 const THINGS_MAX: usize = 5_000;
 
+/// The most lines of a container's id map that are kept.
+const IDMAP_MAX: usize = 64;
+
 pub(super) fn parse(records: &Records<'_>, mounts: &Mounts) -> Option<PveFacts> {
     let file = |key: &str| records.get(key).map(String::from_utf8_lossy);
     let storages = file("pve.storage")?;
@@ -254,6 +257,10 @@ fn guests(lines: &str) -> Vec<Guest> {
         };
         match key.trim() {
             "name" | "hostname" => guest.name = Some(text(value.as_bytes())),
+            "unprivileged" => guest.unprivileged = value.trim() == "1",
+            "lxc.idmap" if guest.idmap.len() < IDMAP_MAX => {
+                guest.idmap.push(text(value.as_bytes()))
+            }
             slot => guest.disks.extend(disk(slot, value.trim(), is_container)),
         }
     }
