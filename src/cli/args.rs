@@ -7,6 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Spot;
+use crate::model::Name;
+use crate::model::schedule::Calendar;
+
 pub use self::since::Since;
 pub use self::store::{
     KeepRules, Secret, Store, StoreCat, StoreDiff, StoreKey, StoreLs, StoreRestore, StoreVerify,
@@ -35,6 +39,10 @@ pub struct Cli {
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a first topology, from a few answers or from options
+    Init(Init),
+    /// Look at machines and write down what is there, as a topology that changes nothing
+    Import(Import),
     /// Check a topology and report every mistake at once
     Validate(Validate),
     /// Give a topology's files their one form; comments and spelling stay
@@ -168,6 +176,46 @@ pub struct Explain {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub nodes: Nodes,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder that topology.kdl is written into; nothing there is overwritten
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// What the topology is called [default: like the folder]
+    #[arg(long)]
+    pub name: Option<Name>,
+    /// A path on this machine to protect; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    pub source: Vec<String>,
+    /// Where copies go: a folder here, or ssh:USER@HOST:PATH
+    #[arg(long, value_name = "PLACE")]
+    pub to: Option<Spot>,
+    /// One more place for copies
+    #[arg(long, value_name = "PLACE")]
+    pub second: Option<Spot>,
+    /// When, as a systemd calendar expression [default: 02:00]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Calendar>,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Machines: USER@HOST, USER@HOST:PORT, a name of your SSH configuration, or local
+    #[arg(required = true, value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// What the topology is called
+    #[arg(long, default_value = "imported")]
+    pub name: Name,
+    /// Write it to this file, which must not exist, instead of printing it
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub reach: Reach,
 }
 
 /// `validate`

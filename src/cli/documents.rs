@@ -1,5 +1,7 @@
 //! JSON documents in files: written whole or not at all, and read up to a bound.
 
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -17,6 +19,15 @@ pub fn write(file: &Path, document: &impl Serialize) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(format!("failed to write {}: {why}", file.display()));
     let json = serde_json::to_vec_pretty(document).map_err(|error| failed(error.to_string()))?;
     replace_file(file, &json, 0o600).map_err(|error| failed(error.to_string()))
+}
+
+/// Writes a text to a file that must not exist.
+pub fn create(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut new = File::create_new(file)?;
+    new.write_all(text.as_bytes())
+        .and_then(|()| new.sync_all())
+        // Half a text would stand in the way of the next try.
+        .inspect_err(|_| drop(fs::remove_file(file)))
 }
 
 /// Reads the bytes of a file that should hold a document.

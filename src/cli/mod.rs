@@ -44,6 +44,8 @@ pub fn run() -> ExitCode {
 
 fn dispatch(context: &Context, command: &Command) -> Outcome {
     match command {
+        Command::Import(args) => commands::import::run(context, args),
+        Command::Init(args) => commands::init::run(context, args),
         Command::Validate(args) => commands::validate::run(context, args),
         Command::Fmt(args) => commands::fmt::run(context, args),
         Command::Observe(args) => commands::observe::run(context, args),

@@ -12,6 +12,7 @@ mod check;
 mod codes;
 mod diagnostic;
 mod document;
+mod draft;
 mod files;
 mod format;
 mod load;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use codes::{EXPLANATIONS, Explanation, explanation};
 pub use diagnostic::{Diagnostic, Place, Related, Severity};
+pub use draft::{First, Found, Host, ShownKey, Spot, Way, as_name};
 pub use files::{Files, FilesError, Sources};
 pub use format::{Formatted, FormattedFile, format, format_text};
 pub use load::{Loaded, load};

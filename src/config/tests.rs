@@ -44,7 +44,7 @@ fn load_files(files: &[(&str, &str)]) -> Loaded {
     load("topology.kdl", "/srv/lab", &mut Texts(texts))
 }
 
-fn load_text(text: &str) -> Loaded {
+pub(super) fn load_text(text: &str) -> Loaded {
     load_files(&[("topology.kdl", text)])
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use super::codes::Code;
 use super::diagnostic::Mistake;
 use super::document::{Entry, Value};
+use super::draft::is_hidden;
 use super::schema::Type;
 use super::suggest::did_you_mean;
 use crate::model::schedule::Calendar;
@@ -54,11 +55,7 @@ pub(crate) fn check(entry: &Entry, is: Type) -> Result<(), Mistake> {
 }
 
 fn refuse_hidden(entry: &Entry, text: &str) -> Result<(), Mistake> {
-    let hidden = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
-    };
-    match text.chars().find(hidden) {
+    match text.chars().find(|c| is_hidden(*c)) {
         None if text.len() <= TEXT_LEN_MAX => Ok(()),
         None => Err(Mistake::new(
             Code::BadValue,

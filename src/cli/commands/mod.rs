@@ -13,6 +13,8 @@ pub mod forecast;
 pub mod graph;
 pub mod help;
 pub mod host_key;
+pub mod import;
+pub mod init;
 pub mod key;
 pub mod leave;
 pub mod log;

@@ -86,7 +86,7 @@ fn formatted(mut documents: Documents, originals: &BTreeMap<String, String>) -> 
 }
 
 /// Returns a text in its one form; none if it has mistakes.
-fn form(text: &str) -> Option<String> {
+pub(super) fn form(text: &str) -> Option<String> {
     if !is_sound(text) {
         return None;
     }
