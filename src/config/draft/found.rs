@@ -164,7 +164,7 @@ impl Way {
                     };
                 }
                 let why = if key.known {
-                    "known_hosts let it in"
+                    "known_hosts vouches for the machine"
                 } else {
                     "nobody vouched for it"
                 };

@@ -284,7 +284,7 @@ topology {} id={} // the id stays for ever: copies are known by it
         }
         let owner = self.owner(folder, in_force);
         let statement = format!(
-            "datastore {} {{\nplace {} path={path}\n{owner}keep last=3 daily=7 weekly=4 monthly=12\n{key}}}",
+            "datastore {} {{\nplace {} path={path}\n{owner}/- keep last=3 daily=7 weekly=4 monthly=12\n{key}}}",
             quoted(&name),
             quoted(node)
         );
@@ -311,6 +311,7 @@ topology {} id={} // the id stays for ever: copies are known by it
         rooms.retain(|(_, fs)| devices.insert(fs.mount.device.as_str()));
         for (number, (free, fs)) in rooms.into_iter().take(2).enumerate() {
             let top = match fs.mount.target.as_str() {
+                "/" if is_top(facts, "/srv") => "",
                 "/" => "/srv",
                 top => top,
             };
@@ -479,6 +480,12 @@ pub(super) fn last(path: &str) -> &str {
 fn folder<'a>(facts: &'a NodeFacts, path: &str) -> Option<&'a FoundFolder> {
     let found = facts.discovered.as_ref()?;
     found.folders.iter().find(|folder| folder.path == path)
+}
+
+/// Tells whether a filesystem is mounted at a path.
+fn is_top(facts: &NodeFacts, path: &str) -> bool {
+    let mut filesystems = facts.discovered.iter().flat_map(|found| &found.filesystems);
+    filesystems.any(|fs| fs.mount.target == path)
 }
 
 /// Tells whether a volume's name is one that Proxmox VE gives to guests' disks.
