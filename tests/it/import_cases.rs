@@ -292,7 +292,16 @@ fn facts() -> impl Strategy<Value = NodeFacts> {
                 os: Some(hostname.clone()),
                 hostname,
                 users: backup
-                    .map(|(uid, gid)| ("backup".to_owned(), UserFacts { uid, gid }))
+                    .map(|(uid, gid)| {
+                        (
+                            "backup".to_owned(),
+                            UserFacts {
+                                uid,
+                                gid,
+                                user: None,
+                            },
+                        )
+                    })
                     .into_iter()
                     .collect(),
                 nfs: Some(NfsFacts {
