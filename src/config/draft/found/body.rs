@@ -200,8 +200,9 @@ topology {} id={} // the id stays for ever: copies are known by it
             BTreeMap::new();
         for (node, facts) in &self.reached {
             let folders = facts.discovered.iter().flat_map(|found| &found.folders);
+            let mut once = BTreeSet::new();
             for folder in folders
-                .filter(|folder| folder.marker.is_some())
+                .filter(|folder| folder.marker.is_some() && once.insert(&folder.path))
                 .take(DECLARED_MAX)
             {
                 let id = folder.marker.as_ref().map_or("", |marker| &marker.id);
