@@ -226,10 +226,11 @@ impl Users {
             .names
             .iter()
             .filter(|(numbers, _)| self.declared.contains(numbers));
-        declared
-            .map(|((uid, gid), name)| {
-                format!("service-user {} uid={uid} gid={gid}\n", quoted(name))
-            })
-            .collect()
+        let mut text = String::new();
+        for ((uid, gid), name) in declared {
+            writeln!(text, "service-user {} uid={uid} gid={gid}", quoted(name))
+                .expect("writing to a String never fails");
+        }
+        text
     }
 }

@@ -85,15 +85,16 @@ pub(super) struct Taken(BTreeSet<Name>);
 impl Taken {
     /// Returns the name, with a number behind it if it is taken.
     pub(super) fn take(&mut self, wish: Name) -> Name {
-        let mut name = wish.clone();
-        for number in 2_u32.. {
-            if self.0.insert(name.clone()) {
-                break;
-            }
+        if self.0.insert(wish.clone()) {
+            return wish;
+        }
+        let mut numbered = (2_u32..).map(|number| {
             let suffix = format!("-{number}");
             let start = &wish.as_str()[..wish.len().min(NAME_LEN_MAX - suffix.len())];
-            name = as_name(&format!("{start}{suffix}"), "more");
-        }
-        name
+            as_name(&format!("{start}{suffix}"), "more")
+        });
+        numbered
+            .find(|name| self.0.insert(name.clone()))
+            .expect("there are more numbers than things")
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn parse(records: &Records<'_>, mounts: &Mounts) -> Option<Discovered
     for (key, value) in records.below("found") {
         match key {
             "top" if found.filesystems.len() < THINGS_MAX => {
-                found.filesystems.extend(top(value, mounts))
+                found.filesystems.extend(top(value, mounts));
             }
             "folder" if found.folders.len() < THINGS_MAX => found.folders.extend(folder(value)),
             // They follow the folder they are in.

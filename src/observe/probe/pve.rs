@@ -259,7 +259,7 @@ fn guests(lines: &str) -> Vec<Guest> {
             "name" | "hostname" => guest.name = Some(text(value.as_bytes())),
             "unprivileged" => guest.unprivileged = value.trim() == "1",
             "lxc.idmap" if guest.idmap.len() < IDMAP_MAX => {
-                guest.idmap.push(text(value.as_bytes()))
+                guest.idmap.push(text(value.as_bytes()));
             }
             slot => guest.disks.extend(disk(slot, value.trim(), is_container)),
         }

@@ -328,9 +328,10 @@ topology {} id={} // the id stays for ever: copies are known by it
             ));
             let owner = quoted(&self.users.name(34, 34, false));
             // A user that is only proposed is not declared, so the owner is that of the login.
-            let owner = match self.users.declared.contains(&(34, 34)) {
-                true => format!("owner {owner} mode=\"0750\"\n"),
-                false => String::new(),
+            let owner = if self.users.declared.contains(&(34, 34)) {
+                format!("owner {owner} mode=\"0750\"\n")
+            } else {
+                String::new()
             };
             self.write(&format!(
                 "/- datastore {} {{\nplace {} path={path} // {free} free on {}\n{owner}keep last=3 daily=7 weekly=4 monthly=12\n}}",
@@ -404,9 +405,9 @@ topology {} id={} // the id stays for ever: copies are known by it
             .flat_map(|lvm| &lvm.volumes)
             .filter(|volume| {
                 let is_system = ["root", "swap"].contains(&volume.name.as_str());
-                !is_system
-                    && !(is_pve && is_guests(&volume.name))
-                    && !matches!(volume.kind, VolumeKind::Pool { .. })
+                let is_pool = matches!(volume.kind, VolumeKind::Pool { .. });
+                let is_a_guests = is_pve && is_guests(&volume.name);
+                !(is_system || is_pool || is_a_guests)
             });
         for volume in volumes.take(PROPOSED_MAX) {
             let Some(device) = say_path(&format!("/dev/{}/{}", volume.group, volume.name)) else {
