@@ -140,7 +140,7 @@ fn line(
         .collect();
     let reserve = seen
         .iter()
-        .map(|(spot, facts, _)| capacity::reserve(world, *spot, Some(facts)))
+        .map(|(spot, facts, space)| capacity::reserve(world, *spot, Some(facts), Some(*space)))
         .max();
     let reserve = reserve.unwrap_or_default();
     let space = seen.first().map(|(_, _, space)| *space);

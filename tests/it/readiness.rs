@@ -33,6 +33,7 @@ fn appear(seen: &mut PathFacts, path: &str) {
             uid: 0,
             gid: 0,
             mode: 0o755,
+            acl: None,
         });
         seen.outcome = Outcome::Ok;
         seen.empty = Some(true);
@@ -99,7 +100,6 @@ fn change(fact: &Fact, topology: &Topology, observed: &mut Observed) -> Option<(
                 read_only: false,
             });
         }
-        Fact::Binary { .. } | Fact::ThinRoom { .. } => return None,
         Fact::Registry { node: on } => {
             let state = &mut node(observed, on)?.state;
             let other: Address = "datastore.other".parse().expect("an address");
@@ -125,7 +125,7 @@ fn change(fact: &Fact, topology: &Topology, observed: &mut Observed) -> Option<(
                     && let Some(store) = facts.datastores.get_mut(datastore)
                     && let Some(marker) = &mut store.marker
                 {
-                    marker.id = "another repository".to_owned();
+                    "another repository".clone_into(&mut marker.id);
                     changed = true;
                 }
             }
@@ -160,8 +160,10 @@ fn change(fact: &Fact, topology: &Topology, observed: &mut Observed) -> Option<(
             };
             path(observed, &source.on, &at)?.outcome = Outcome::Missing;
         }
-        // A plan relies on no copy's time: a younger one is what it wants.
-        Fact::Newest { .. } | Fact::Proven { .. } => return None,
+        // A plan relies on no copy's time, as a younger one is what it wants; the others no case has.
+        Fact::Newest { .. } | Fact::Proven { .. } | Fact::Binary { .. } | Fact::ThinRoom { .. } => {
+            return None;
+        }
     }
     Some(())
 }

@@ -55,6 +55,7 @@ pub(super) fn text(text: &str, place: Place<'_>, pseudonyms: &mut Pseudonyms) ->
         ) => host(text, pseudonyms),
         ("home" | "machine" | "machine_id", _) => machine(text, pseudonyms),
         ("source", _) => mounted(text, pseudonyms),
+        ("datasets", _) => datasets(text, pseudonyms),
         ("options", _) => options(text, pseudonyms),
         ("foreign_example", _) => example(text, pseudonyms),
         ("files", _) => kept::text(text, pseudonyms),
@@ -152,6 +153,14 @@ pub(super) fn mounted(text: &str, pseudonyms: &mut Pseudonyms) -> String {
 
 fn host(text: &str, pseudonyms: &mut Pseudonyms) -> String {
     address::replace(text, pseudonyms).unwrap_or_else(|| pseudonyms.of("host", text))
+}
+
+/// Replaces a dataset's name; that all below it is meant stays.
+fn datasets(text: &str, pseudonyms: &mut Pseudonyms) -> String {
+    match text.strip_suffix("/*") {
+        Some(above) => format!("{}/*", anything(above, pseudonyms)),
+        None => anything(text, pseudonyms),
+    }
 }
 
 /// Replaces who may mount something; everybody stays.

@@ -145,10 +145,8 @@ mod tests {
 
     fn read(parts: &[(&str, &str)]) -> Option<Discovered> {
         let mounts = Mounts::read(b"30 1 8:1 / /srv rw - ext4 /dev/sda1 rw\n");
-        let answer: String = parts
-            .iter()
-            .map(|(key, value)| format!("{key} {}\n{value}\n", value.len()))
-            .collect();
+        let framed = |(key, value): &(&str, &str)| format!("{key} {}\n{value}\n", value.len());
+        let answer = parts.iter().map(framed).collect::<Vec<String>>().concat();
         parse(
             &Records::read(answer.as_bytes()).expect("well-formed"),
             &mounts,

@@ -145,6 +145,7 @@ impl Scene {
             disks: vec!["0000-no-such-disk".into()],
             containers: vec![105],
             storage: true,
+            discovery: false,
         };
         scene
     }

@@ -306,6 +306,8 @@ mod tests {
             id,
             is_container,
             name: None,
+            unprivileged: false,
+            idmap: Vec::new(),
             disks: vec![Disk {
                 slot: "rootfs".to_owned(),
                 storage: on.to_owned(),
