@@ -39,12 +39,15 @@ fn the_same_facts_arrive_as_from_the_probe_itself() {
     sent.login.only_looks = false;
     // Time has gone by between the two.
     (sent.clock, sent.skew_ms) = (direct.clock, direct.skew_ms);
-    for facts in sent.paths.values_mut() {
-        facts.space = None;
-    }
     let mut direct = direct;
-    for facts in direct.paths.values_mut() {
-        facts.space = None;
+    for facts in [&mut sent, &mut direct] {
+        for path in facts.paths.values_mut() {
+            path.space = None;
+        }
+        let found = facts.discovered.iter_mut();
+        for filesystem in found.flat_map(|found| &mut found.filesystems) {
+            filesystem.space = None;
+        }
     }
     assert_eq!(sent, direct);
     assert!(facts(b"clock 1\n1\n", &wanted, "v", after).is_none());
