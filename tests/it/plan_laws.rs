@@ -386,13 +386,15 @@ fn path(dice: &mut Dice<'_>, path: &str, there: bool) -> PathFacts {
 
 fn head(dice: &mut Dice<'_>, source: &Name) -> SnapshotHead {
     let age = i64::try_from(dice.below(60)).expect("small") * HOUR;
+    let complete = !dice.one_in(5);
     SnapshotHead {
-        id: format!("{source}-{age}"),
+        // Two that differ have different ids, as everywhere.
+        id: format!("{source}-{age}-{complete}"),
         source: source.clone(),
         writer: String::new(),
         started: Timestamp(NOW.0 - age),
         finished: Timestamp(NOW.0 - age),
-        complete: !dice.one_in(5),
+        complete,
         files: 1,
         bytes: ByteSize(1 << 20),
         new_bytes: ByteSize(0),
