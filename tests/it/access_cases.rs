@@ -2,7 +2,7 @@
 
 use bkpctl::cli::render::Style;
 use bkpctl::cli::render::access::render_access;
-use bkpctl::config::{Files, FilesError, load};
+use bkpctl::config::load;
 use bkpctl::model::idmap::IdMap;
 use bkpctl::model::observed::{
     Component, ComponentKind, ContainerFacts, MountFacts, NfsFacts, NodeFacts, NodeState, Outcome,
@@ -11,6 +11,8 @@ use bkpctl::model::observed::{
 use bkpctl::model::{Export, Name, Observed, Timestamp, Topology};
 use bkpctl::plan::chain::{Chain, Role, Verdict, chains};
 use bkpctl::plan::plan;
+
+use crate::support::text::Text;
 
 const TOPOLOGY: &str = r#"
 topology "lab" id="LAB1"
@@ -26,18 +28,6 @@ datastore "primary" {
     keep daily=7
 }
 "#;
-
-struct Text(String);
-
-impl Files for Text {
-    fn read(&mut self, _: &str) -> Result<String, FilesError> {
-        Ok(self.0.clone())
-    }
-
-    fn list(&mut self, _: &str) -> Result<Vec<String>, FilesError> {
-        Ok(Vec::new())
-    }
-}
 
 fn topology() -> Topology {
     topology_of(TOPOLOGY)

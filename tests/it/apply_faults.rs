@@ -10,23 +10,9 @@ use bkpctl::model::JournalLine;
 use serde_json::Value;
 
 use crate::support::loop_mount::LoopMount;
+use crate::support::one_machine::{self, ONE_MACHINE};
 use crate::support::sandbox::{Ran, Sandbox};
 use crate::support::skip;
-use crate::support::tree::make_tree;
-
-const TOPOLOGY: &str = r#"
-topology "one" id="onemachine1"
-node "here" { local; agent path="state"; scratch "scratch" }
-key "demo" { file "demo.key"; create }
-datastore "first" { place "here" path="first"; keep last=3 }
-datastore "second" { place "here" path="second"; keep last=3 }
-source "data" on="here" { path "data" }
-phase "baseline" {
-    backup "nightly" { source "data"; to "first"; at "02:00" }
-    sync "again" { from "first"; to "second"; at "04:00" }
-    drill "proof" { source "data"; from "second"; every "7d" }
-}
-"#;
 
 /// A copy that takes long enough to be interrupted, and says when it runs.
 const SLOW: &str = r#"
@@ -41,14 +27,22 @@ phase "baseline" {
 }
 "#;
 
-fn sandbox(topology: &str) -> Sandbox {
-    let sandbox = Sandbox::new();
+fn slow() -> Sandbox {
+    let sandbox = one_machine::sandbox("");
     let running = sandbox.join("running").display().to_string();
-    sandbox.write("topology.kdl", topology.replace("RUNNING", &running));
-    fs::create_dir(sandbox.join("scratch")).expect("a folder");
-    fs::create_dir(sandbox.join("data")).expect("a folder");
-    make_tree(&sandbox.join("data"));
+    sandbox.write("topology.kdl", SLOW.replace("RUNNING", &running));
     sandbox
+}
+
+/// Demands that nothing is left to do, and that nothing was done twice.
+#[track_caller]
+fn is_done_once(sandbox: &Sandbox, after: &str) {
+    sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(0)
+        .says("In sync");
+    let copies = (count(sandbox, "first"), count(sandbox, "second"));
+    assert_eq!(copies, (1, 1), "{after}");
 }
 
 fn count(sandbox: &Sandbox, datastore: &str) -> usize {
@@ -110,7 +104,7 @@ fn an_apply_that_is_killed_at_any_step_of_its_journal_is_resumed_and_does_nothin
     let every = std::env::var("BKPCTL_EVERY_KILL").is_ok();
     let mut nth = 1;
     loop {
-        let sandbox = sandbox(TOPOLOGY);
+        let sandbox = one_machine::sandbox(ONE_MACHINE);
         if !killed_at(&sandbox, nth, &[]) {
             assert!(nth > 20, "the journal was written only {nth} times");
             break;
@@ -129,15 +123,7 @@ fn an_apply_that_is_killed_at_any_step_of_its_journal_is_resumed_and_does_nothin
             ran.says("Nothing to resume");
             sandbox.run(&["apply", "--auto-approve"]).exits(0);
         }
-        sandbox
-            .run(&["plan", "--detailed-exitcode"])
-            .exits(0)
-            .says("In sync");
-        assert_eq!(
-            (count(&sandbox, "first"), count(&sandbox, "second")),
-            (1, 1),
-            "kill {nth}"
-        );
+        is_done_once(&sandbox, &format!("kill {nth}"));
         sandbox
             .run(&["apply", "--resume", "--auto-approve"])
             .exits(0)
@@ -163,7 +149,7 @@ fn a_saved_plan_that_was_broken_off_goes_on_where_it_was() {
         return;
     }
     for nth in [1, 2, 9, 18] {
-        let sandbox = sandbox(TOPOLOGY);
+        let sandbox = one_machine::sandbox(ONE_MACHINE);
         sandbox.run(&["plan", "-o", "saved.json"]).exits(0);
         assert!(killed_at(&sandbox, nth, &["saved.json"]), "kill {nth}");
         if !journal(&sandbox).is_empty() {
@@ -179,15 +165,7 @@ fn a_saved_plan_that_was_broken_off_goes_on_where_it_was() {
         if nth > 8 {
             ran.says("is so already");
         }
-        sandbox
-            .run(&["plan", "--detailed-exitcode"])
-            .exits(0)
-            .says("In sync");
-        assert_eq!(
-            (count(&sandbox, "first"), count(&sandbox, "second")),
-            (1, 1),
-            "kill {nth}"
-        );
+        is_done_once(&sandbox, &format!("kill {nth}"));
     }
 }
 
@@ -196,9 +174,9 @@ fn resuming_does_nothing_that_was_no_part_of_what_was_broken_off() {
     if !has_strace() {
         return;
     }
-    let sandbox = sandbox(TOPOLOGY);
+    let sandbox = one_machine::sandbox(ONE_MACHINE);
     assert!(killed_at(&sandbox, 9, &[]), "it was killed halfway");
-    let more = TOPOLOGY.replace(
+    let more = ONE_MACHINE.replace(
         "phase \"baseline\" {",
         "source \"more\" on=\"here\" { path \"scratch\" }\nphase \"baseline\" {\n backup \"other\" { source \"more\"; to \"first\"; at \"03:00\" }",
     );
@@ -245,7 +223,7 @@ fn ended(child: std::process::Child) -> Ran {
 
 #[test]
 fn the_first_interrupt_lets_what_runs_come_to_its_end_and_begins_nothing_more() {
-    let sandbox = sandbox(SLOW);
+    let sandbox = slow();
     let child = running(&sandbox);
     signal(&child, rustix::process::Signal::INT);
     ended(child)
@@ -271,7 +249,7 @@ fn the_second_interrupt_stops_what_runs_and_leaves_no_half_a_copy() {
         &[rustix::process::Signal::INT, rustix::process::Signal::INT][..],
         &[rustix::process::Signal::TERM],
     ] {
-        let sandbox = sandbox(SLOW);
+        let sandbox = slow();
         let child = running(&sandbox);
         let start = Instant::now();
         for each in signals {
@@ -292,7 +270,7 @@ fn the_second_interrupt_stops_what_runs_and_leaves_no_half_a_copy() {
 
 #[test]
 fn of_two_applies_at_once_the_second_is_told_who_works_there_and_changes_nothing() {
-    let sandbox = sandbox(SLOW);
+    let sandbox = slow();
     let child = running(&sandbox);
     sandbox
         .run(&["apply", "--auto-approve", "--allow", "source.slow:command"])
@@ -305,7 +283,7 @@ fn of_two_applies_at_once_the_second_is_told_who_works_there_and_changes_nothing
 
 #[test]
 fn an_apply_that_was_asked_for_before_another_one_ended_knows_of_it() {
-    let sandbox = sandbox(TOPOLOGY);
+    let sandbox = one_machine::sandbox(ONE_MACHINE);
     let mut waiting = sandbox.open_terminal(&["apply"]);
     let mut shown = Vec::new();
     let mut stdout = waiting.stdout.take().expect("it is piped");
@@ -331,7 +309,7 @@ fn an_apply_that_was_asked_for_before_another_one_ended_knows_of_it() {
 
 #[test]
 fn a_disk_that_fills_up_below_the_journal_breaks_an_apply_off_and_it_goes_on_later() {
-    let sandbox = sandbox(TOPOLOGY);
+    let sandbox = one_machine::sandbox(ONE_MACHINE);
     let Some(disk) = LoopMount::new(sandbox.path(), "state", 8) else {
         return;
     };
@@ -369,13 +347,6 @@ fn a_disk_that_fills_up_below_the_journal_breaks_an_apply_off_and_it_goes_on_lat
         .run(&["apply", "--resume", "--auto-approve"])
         .exits(0);
     sandbox.run(&["apply", "--auto-approve"]).exits(0);
-    sandbox
-        .run(&["plan", "--detailed-exitcode"])
-        .exits(0)
-        .says("In sync");
-    assert_eq!(
-        (count(&sandbox, "first"), count(&sandbox, "second")),
-        (1, 1)
-    );
+    is_done_once(&sandbox, "a full disk");
     assert!(lines(&sandbox) > before);
 }

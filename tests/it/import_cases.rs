@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bkpctl::config::{Files, FilesError, Found, Host, Loaded, ShownKey, Way, format_text, load};
+use bkpctl::config::{Found, Host, Loaded, ShownKey, Way, format_text, load};
 use bkpctl::model::discovered::{Discovered, Filesystem, FoundFolder};
 use bkpctl::model::export::{Export, SquashOf, Squashing};
 use bkpctl::model::lvm::{LogicalVolume, LvmFacts, Percent, VolumeKind};
@@ -23,18 +23,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::plan_cases::{base, expect, merge};
-
-struct Text(String);
-
-impl Files for Text {
-    fn read(&mut self, _: &str) -> Result<String, FilesError> {
-        Ok(self.0.clone())
-    }
-
-    fn list(&mut self, _: &str) -> Result<Vec<String>, FilesError> {
-        Ok(Vec::new())
-    }
-}
+use crate::support::text::Text;
 
 fn loaded(text: &str) -> Loaded {
     load("topology.kdl", "/srv/imported", &mut Text(text.to_owned()))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bkpctl::config::{Files, FilesError, load};
+use bkpctl::config::load;
 use bkpctl::model::observed::{NodeFacts, NodeState, Outcome, UnreachableKind};
 use bkpctl::model::topology::{Node, Reach};
 use bkpctl::model::{Name, Timestamp, Topology};
@@ -13,22 +13,11 @@ use bkpctl::observe::{ObserveOptions, observe, wanted};
 use bkpctl::transport::{Fake, Local, Output, Ssh, SshTarget, Transport, TransportError};
 
 use crate::support::sshd::{self, Sshd, SshdOptions};
-
-struct OneFile(String);
-
-impl Files for OneFile {
-    fn read(&mut self, _: &str) -> Result<String, FilesError> {
-        Ok(self.0.clone())
-    }
-
-    fn list(&mut self, _: &str) -> Result<Vec<String>, FilesError> {
-        Err(FilesError::NotFound)
-    }
-}
+use crate::support::text::Text;
 
 fn topology(folder: &str, text: &str) -> Topology {
     let text = format!("topology \"lab\" id=\"01JD4Z9K3T\"\n{text}\n");
-    let loaded = load("lab.kdl", folder, &mut OneFile(text));
+    let loaded = load("lab.kdl", folder, &mut Text(text));
     loaded
         .topology
         .unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics))

@@ -6,31 +6,16 @@ use std::time::Duration;
 
 use bkpctl::engine::store::Folder;
 
+use crate::support::one_machine::{self, ONE_MACHINE};
 use crate::support::sandbox::{Ran, Sandbox};
-use crate::support::tree::{assert_same, each_below, make_tree, noise};
+use crate::support::tree::{assert_same, each_below, noise};
 
-const TOPOLOGY: &str = r#"
-topology "one" id="onemachine1"
-node "here" { local; agent path="state"; scratch "scratch" }
-key "demo" { file "demo.key"; create }
-datastore "first" { place "here" path="first"; keep last=3 }
-datastore "second" { place "here" path="second"; keep last=3 }
-source "data" on="here" { path "data" }
-phase "baseline" {
-    backup "nightly" { source "data"; to "first"; at "02:00" }
-    sync "again" { from "first"; to "second"; at "04:00" }
-    drill "proof" { source "data"; from "second"; every "7d" }
+fn topology() -> String {
+    format!("{ONE_MACHINE}policy {{ copies 2; rpo \"26h\"; drill-within \"30d\" }}\n")
 }
-policy { copies 2; rpo "26h"; drill-within "30d" }
-"#;
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("topology.kdl", TOPOLOGY);
-    fs::create_dir(sandbox.join("scratch")).expect("a folder");
-    fs::create_dir(sandbox.join("data")).expect("a folder");
-    make_tree(&sandbox.join("data"));
-    sandbox
+    one_machine::sandbox(&topology())
 }
 
 #[test]
@@ -114,10 +99,10 @@ fn a_change_of_the_topology_shows_as_a_change_of_its_plans() {
     test(&["--update"]).exits(0).says("fresh  written");
     test(&[]).exits(0).says("1 of 1 state as expected");
     // What is expected lies beside the topology, wherever the tests are run.
-    let topology = sandbox.join("topology.kdl").display().to_string();
-    test(&[&topology]).exits(0).says("1 of 1 state as expected");
+    let place = sandbox.join("topology.kdl").display().to_string();
+    test(&[&place]).exits(0).says("1 of 1 state as expected");
 
-    let changed = TOPOLOGY.replace(
+    let changed = topology().replace(
         "source \"data\" on=\"here\" { path \"data\" }",
         "source \"data\" on=\"here\" { path \"gone\" }",
     );
@@ -366,7 +351,7 @@ fn a_restore_by_path_brings_that_and_nothing_else() {
 #[test]
 fn a_broken_rule_has_its_own_exit_code_and_nothing_is_changed() {
     let sandbox = sandbox();
-    sandbox.write("topology.kdl", TOPOLOGY.replace("copies 2", "copies 3"));
+    sandbox.write("topology.kdl", topology().replace("copies 2", "copies 3"));
     sandbox.run(&["plan"]).exits(4).says("copies 2 of 3");
     sandbox.run(&["apply", "--auto-approve"]).exits(4);
     assert!(!sandbox.join("first").exists());

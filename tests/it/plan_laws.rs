@@ -756,6 +756,23 @@ fn is_covered(plan: &Plan, done: &BTreeSet<usize>, action: &Action) -> bool {
     })
 }
 
+/// Returns the part of a plan that is carried out where some actions do not come to their end,
+/// with the numbers of what was done.
+fn carried_out_in_part(whole: &Plan, ends: &[bool]) -> (Plan, BTreeSet<usize>) {
+    let mut done: BTreeSet<usize> = BTreeSet::new();
+    let mut part = whole.clone();
+    part.actions.retain(|action| {
+        let is_done = action.deferred.is_none()
+            && action.after.is_subset(&done)
+            && ends.get(action.id) != Some(&false);
+        if is_done {
+            done.insert(action.id);
+        }
+        is_done
+    });
+    (part, done)
+}
+
 fn demanded_by(action: &Action) -> Option<&Name> {
     match &action.step {
         Step::Copy { job, .. } | Step::Sync { job, .. } | Step::Drill { job, .. } => Some(job),
@@ -933,15 +950,7 @@ proptest! {
         ends in proptest::collection::vec(any::<bool>(), 60),
     ) {
         let whole = plan(&topology, &observed, NOW);
-        let mut done: BTreeSet<usize> = BTreeSet::new();
-        let mut cut = whole.clone();
-        cut.actions.retain(|action| {
-            let ended = action.after.is_subset(&done) && ends.get(action.id) != Some(&false);
-            if ended {
-                done.insert(action.id);
-            }
-            ended
-        });
+        let (cut, _) = carried_out_in_part(&whole, &ends);
         let resumed = plan(&topology, &simulate(&observed, &cut), NOW);
         // A phase that the plan completes opens the next one, which asks for what is its own.
         let next = plan(&topology, &simulate(&observed, &whole), NOW);
@@ -968,15 +977,7 @@ proptest! {
         ends in proptest::collection::vec(any::<bool>(), 60),
     ) {
         let whole = plan(&topology, &observed, NOW);
-        let mut done: BTreeSet<usize> = BTreeSet::new();
-        let mut cut = whole.clone();
-        cut.actions.retain(|action| {
-            let ended = action.after.is_subset(&done) && ends.get(action.id) != Some(&false);
-            if ended && action.deferred.is_none() {
-                done.insert(action.id);
-            }
-            ended
-        });
+        let (cut, done) = carried_out_in_part(&whole, &ends);
         let halfway = simulate(&observed, &cut);
         for (action, ready) in whole.actions.iter().zip(readiness(&whole, &halfway)) {
             let all: Vec<_> = whole.actions.iter().map(|a| (a.id, a.label(), &a.after)).collect();

@@ -6,30 +6,12 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::loop_mount::LoopMount;
+use crate::support::one_machine::{self, ONE_MACHINE};
 use crate::support::sandbox::{Ran, Sandbox};
-use crate::support::tree::{make_tree, noise};
-
-const TOPOLOGY: &str = r#"
-topology "one" id="onemachine1"
-node "here" { local; agent path="state"; scratch "scratch" }
-key "demo" { file "demo.key"; create }
-datastore "first" { place "here" path="first"; keep last=3 }
-datastore "second" { place "here" path="second"; keep last=3 }
-source "data" on="here" { path "data" }
-phase "baseline" {
-    backup "nightly" { source "data"; to "first"; at "02:00" }
-    sync "again" { from "first"; to "second"; at "04:00" }
-    drill "proof" { source "data"; from "second"; every "7d" }
-}
-"#;
+use crate::support::tree::noise;
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("topology.kdl", TOPOLOGY);
-    fs::create_dir(sandbox.join("scratch")).expect("a folder");
-    fs::create_dir(sandbox.join("data")).expect("a folder");
-    make_tree(&sandbox.join("data"));
-    sandbox
+    one_machine::sandbox(ONE_MACHINE)
 }
 
 fn json(ran: Ran) -> Value {
@@ -103,12 +85,12 @@ fn only_the_plan_that_was_reviewed_is_carried_out_where_its_digest_is_expected()
     expecting("0123456789abcdef").exits(5).says(&digest);
     assert!(!sandbox.join("state").exists());
     // A change of the topology after the review is another plan.
-    sandbox.write("topology.kdl", TOPOLOGY.replace("second", "third"));
+    sandbox.write("topology.kdl", ONE_MACHINE.replace("second", "third"));
     expecting(&digest)
         .exits(5)
         .says("not the one that is expected");
     assert!(!sandbox.join("state").exists());
-    sandbox.write("topology.kdl", TOPOLOGY);
+    sandbox.write("topology.kdl", ONE_MACHINE);
     expecting(&digest[..16]).exits(0);
 }
 
@@ -169,7 +151,7 @@ fn a_plan_is_stale_once_a_key_or_a_repository_was_exchanged() {
     let more = "source \"more\" on=\"here\" { path \"data\" }\nphase \"baseline\" { backup \"other\" { source \"more\"; to \"first\"; at \"03:00\" }";
     sandbox.write(
         "topology.kdl",
-        TOPOLOGY.replace("phase \"baseline\" {", more),
+        ONE_MACHINE.replace("phase \"baseline\" {", more),
     );
     sandbox.run(&["plan", "-o", "saved.json"]).exits(0);
     let stale = |complaint: &str| {
@@ -184,7 +166,7 @@ fn a_plan_is_stale_once_a_key_or_a_repository_was_exchanged() {
         fs::rename(sandbox.join("aside"), sandbox.join(b)).expect("a rename");
     };
     let other = Sandbox::new();
-    other.write("topology.kdl", TOPOLOGY);
+    other.write("topology.kdl", ONE_MACHINE);
     let key = other.run(&["key", "new", "demo", "--sheet", "sheet"]);
     key.exits(0);
     fs::copy(other.join("demo.key"), sandbox.join("other.key")).expect("a copy");
@@ -215,7 +197,7 @@ fn room_that_was_taken_since_makes_a_plan_stale() {
     let Some(disk) = LoopMount::new(sandbox.path(), "disk", 64) else {
         return;
     };
-    let topology = TOPOLOGY
+    let topology = ONE_MACHINE
         .replace("path=\"first\"", "path=\"disk/first\"")
         .replace("path=\"second\"", "path=\"disk/second\"");
     sandbox.write("topology.kdl", topology);

@@ -1,11 +1,13 @@
 //! Helpers that several integration tests share.
 
 pub(crate) mod loop_mount;
+pub(crate) mod one_machine;
 pub(crate) mod private_root;
 pub(crate) mod relay;
 pub(crate) mod sandbox;
 pub(crate) mod schema;
 pub(crate) mod sshd;
+pub(crate) mod text;
 pub(crate) mod tree;
 
 /// Says why a test can't run here; whoever runs all tests counts these lines.
