@@ -68,7 +68,7 @@ pub struct JournalLine {
     #[serde(with = "rfc3339")]
     #[schemars(with = "String")]
     pub time: Timestamp,
-    /// The digest of the plan that was carried out; none for a job that was run by itself.
+    /// The id of the plan that was carried out; none for a job that was run by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
     /// The job that was run by itself.

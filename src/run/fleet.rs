@@ -230,12 +230,17 @@ impl Fleet {
         Ok(hands)
     }
 
-    fn reach_out(&self, node: &Name) -> Result<Hands, Fault> {
-        let hands = if self.topology.is_local(node) {
+    /// Starts new hands on a node, which hold no lock.
+    pub fn free_hands(&self, node: &Name) -> Result<Hands, Fault> {
+        Ok(if self.topology.is_local(node) {
             Hands::Here(Held::default())
         } else {
             Hands::There(self.start(node, &["agent"], true, Arc::new(OnlyAsks))?)
-        };
+        })
+    }
+
+    fn reach_out(&self, node: &Name) -> Result<Hands, Fault> {
+        let hands = self.free_hands(node)?;
         let folder = self.state_folder(node)?;
         hands.ask(NodeCall::Lock {
             folder,

@@ -7,8 +7,7 @@ use crate::model::{JournalLine, Name};
 use crate::run::fleet::Fleet;
 use crate::run::link::Hands;
 use crate::run::message::Fault;
-use crate::run::node::{Held, NodeCall};
-use crate::run::peer::OnlyAsks;
+use crate::run::node::NodeCall;
 
 /// Writes to the journals of nodes without holding their locks: a job does not wait for another.
 #[derive(Debug)]
@@ -45,12 +44,7 @@ impl<'a> Journals<'a> {
         if let Some(hands) = all.get(node) {
             return Ok(Arc::clone(hands));
         }
-        let hands = Arc::new(if self.fleet.topology.is_local(node) {
-            Hands::Here(Held::default())
-        } else {
-            let handler = Arc::new(OnlyAsks);
-            Hands::There(self.fleet.start(node, &["agent"], true, handler)?)
-        });
+        let hands = Arc::new(self.fleet.free_hands(node)?);
         all.insert(node.clone(), Arc::clone(&hands));
         Ok(hands)
     }
