@@ -6,6 +6,7 @@ mod resume;
 use std::time::{Duration, Instant};
 
 use self::prepare::Prepared;
+use crate::apply::Stop;
 use crate::apply::outcome::Outcome as Applied;
 use crate::cli::args::Apply;
 use crate::cli::commands::plan::unmet_gates;
@@ -45,6 +46,13 @@ pub fn run(context: &Context, args: &Apply) -> Outcome {
 
 /// Ends where no action is left that could be carried out now.
 fn nothing_to_do(context: &Context, args: &Apply, prepared: &Prepared) -> Outcome {
+    if prepared.resumes.is_some() {
+        // Whatever was left of it is there by now: that is written down, and it is over.
+        let order = prepared.order(args);
+        let quiet = Display::new(labels(&prepared.look.plan), true);
+        crate::apply::apply(&order, &prepared.look.fleet, &quiet, &Stop::default())
+            .map_err(not_begun)?;
+    }
     if prepared.readiness.contains(&Readiness::Already) {
         crate::apply::refuse_used(&prepared.order(args), &prepared.look.fleet)
             .map_err(not_begun)?;
