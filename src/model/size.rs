@@ -76,6 +76,13 @@ fn scaled(number: &str, factor: u64) -> Option<u64> {
     u64::try_from(total).ok()
 }
 
+impl ByteSize {
+    /// Tells whether it is none at all; serde asks by reference.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -222,10 +222,9 @@ impl Ledger {
         let space = space.map(|space| self.space(&own, space));
         let reserve = reserve(world, spot, seen, space);
         let thin = ThinPool::below(world, spot.node, seen);
-        let left = |key: &Key, free: ByteSize| {
-            let spent = self.spent.get(key).map_or(0, |spent| spent.bytes);
-            ByteSize(free.0.saturating_sub(spent))
-        };
+        let spent = |key: &Key| ByteSize(self.spent.get(key).map_or(0, |spent| spent.bytes));
+        let left = |key: &Key, free: ByteSize| ByteSize(free.0.saturating_sub(spent(key).0));
+        let besides_in_pool = thin.as_ref().map(|thin| spent(&thin.key));
         let room = Room {
             bytes: space.map(|space| left(&own, space.free)),
             inodes: space
@@ -245,6 +244,8 @@ impl Ledger {
             disk: disk(world, spot.node, seen),
             bytes_max: bytes.max,
             must_fit: bytes.must_fit,
+            besides: spent(&own),
+            besides_in_pool: besides_in_pool.unwrap_or_default(),
             free: free.map(|free| thin.map_or(free, |thin| thin.free.min(free))),
             reserve,
             fits: (is_known || is_nothing || limit.is_some()).then_some(limit.is_none()),

@@ -320,6 +320,12 @@ pub struct Landing {
     /// What has to fit for the action to go ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub must_fit: Option<ByteSize>,
+    /// The most that other actions, planned before it, put on the same filesystem.
+    #[serde(default, skip_serializing_if = "ByteSize::is_zero")]
+    pub besides: ByteSize,
+    /// The most that they take from the same thin pool.
+    #[serde(default, skip_serializing_if = "ByteSize::is_zero")]
+    pub besides_in_pool: ByteSize,
     /// What is free there now.
     pub free: Option<ByteSize>,
     /// What must stay free there.
@@ -490,11 +496,22 @@ impl Action {
     pub fn label(&self) -> String {
         format!("{} {}", self.step.word(), self.address)
     }
+
+    /// Returns the word for what it changes.
+    pub fn word(&self) -> &'static str {
+        match (&self.step, self.address.kind()) {
+            (Step::WriteManaged { .. }, "phase") => "phase",
+            (Step::DestroyRepository { .. }, _) => "repository",
+            (Step::Withdraw { .. }, "share") => "export",
+            (Step::Withdraw { .. }, _) => "mount",
+            (step, _) => step.word(),
+        }
+    }
 }
 
 impl Step {
     /// Returns the word for what it does.
-    pub fn word(&self) -> &'static str {
+    fn word(&self) -> &'static str {
         match self {
             Self::CreateKey { .. } => "key",
             Self::PlaceBinary { .. } => "binary",

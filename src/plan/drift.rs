@@ -130,7 +130,7 @@ fn changed(action: &Action) -> Changed {
     Changed {
         address: action.address.clone(),
         node: action.node.clone(),
-        what: action.step.word().to_owned(),
+        what: action.word().to_owned(),
         is: action.before.clone(),
         should: action.after_words.clone(),
     }

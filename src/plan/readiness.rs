@@ -45,7 +45,8 @@ struct Judge<'a> {
     world: World<'a>,
     /// What the plan itself makes of facts.
     made: BTreeMap<&'a Fact, Vec<(usize, &'a Must)>>,
-    /// What actions that are still to be carried out take from each filesystem.
+    /// What actions that are carried out already were expected to take from each filesystem
+    /// and pool, and have taken.
     taken: BTreeMap<(Name, String), u64>,
 }
 
@@ -58,15 +59,21 @@ impl<'a> Judge<'a> {
                 by.push((action.id, &done.must));
             }
         }
-        Self {
+        let mut judge = Self {
             plan,
             world: world(&plan.topology, observed, plan.now),
             made,
             taken: BTreeMap::new(),
+        };
+        for action in plan.pending() {
+            if !action.landing.is_empty() && judge.is_done(action) {
+                judge.has_taken(action);
+            }
         }
+        judge
     }
 
-    fn judge(mut self) -> Vec<Readiness> {
+    fn judge(self) -> Vec<Readiness> {
         let plan = self.plan;
         let mut all: Vec<Readiness> = Vec::with_capacity(plan.actions.len());
         for action in &plan.actions {
@@ -85,7 +92,7 @@ impl<'a> Judge<'a> {
         all
     }
 
-    fn standing(&mut self, action: &Action) -> Readiness {
+    fn standing(&self, action: &Action) -> Readiness {
         if let Some(why) = self.out_of_sight(action) {
             return Readiness::Deferred(why);
         }
@@ -95,13 +102,18 @@ impl<'a> Judge<'a> {
         let changed: Vec<Changed> = action
             .needs
             .iter()
-            .filter_map(|need| self.changed(need))
+            .filter_map(|need| self.changed(action, need))
             .collect();
         if !changed.is_empty() {
             return Readiness::Stale(changed);
         }
+        Readiness::Ready
+    }
+
+    /// Notes that an action's bytes are where they land, and no longer have to come.
+    fn has_taken(&mut self, action: &Action) {
         for landing in &action.landing {
-            let bytes = landing.must_fit.map_or(0, |bytes| bytes.0);
+            let bytes = landing.bytes_max.map_or(0, |bytes| bytes.0);
             let (node, path) = (&landing.node, landing.path.as_str());
             let thin = capacity::thin_room(self.world, node, path).map(|(pool, _)| pool);
             let filesystem = capacity::filesystem(self.world, node, path);
@@ -110,7 +122,6 @@ impl<'a> Judge<'a> {
                 *taken = taken.saturating_add(bytes);
             }
         }
-        Readiness::Ready
     }
 
     /// Tells whether what an action brings about is there, or what later actions made of it.
@@ -163,11 +174,12 @@ impl<'a> Judge<'a> {
         lines.any(|line| line.name == *node && line.unreachable.is_none())
     }
 
-    fn changed(&self, need: &Need) -> Option<Changed> {
+    fn changed(&self, action: &Action, need: &Need) -> Option<Changed> {
         let value = read(self.world, &need.fact);
         let made = self.made.get(&need.fact);
+        let must = self.still_needed(action, need);
         let fits = |value: &Value| {
-            self.with_what_is_taken(need).holds(value)
+            must.holds(value)
                 || made.is_some_and(|made| made.iter().any(|(_, must)| must.holds(value)))
         };
         if value.as_ref().is_some_and(fits) {
@@ -175,28 +187,38 @@ impl<'a> Judge<'a> {
         }
         Some(Changed {
             fact: need.fact.words(),
-            planned: self.with_what_is_taken(need).to_string(),
+            planned: must.to_string(),
             now: value.map_or_else(|| "not to be seen".to_owned(), |value| value.to_string()),
         })
     }
 
-    /// Adds to a need of room what actions before it will take there.
-    fn with_what_is_taken(&self, need: &Need) -> Must {
-        let key = match &need.fact {
-            Fact::Room { node, path } => Some(capacity::filesystem(self.world, node, path)),
-            Fact::ThinRoom { node, path } => {
-                capacity::thin_room(self.world, node, path).map(|(pool, _)| pool)
-            }
-            _ => None,
+    /// Takes from a need of room what other actions of the plan were to put there, as far as
+    /// that has landed.
+    fn still_needed(&self, action: &Action, need: &Need) -> Must {
+        let Must::BeAtLeast(least) = &need.must else {
+            return need.must.clone();
         };
-        let taken = key.and_then(|key| self.taken.get(&key)).copied();
-        match &need.must {
-            Must::BeAtLeast(least) => {
-                let sum = least.0.saturating_add(taken.unwrap_or_default());
-                Must::BeAtLeast(ByteSize(sum))
-            }
-            must => must.clone(),
-        }
+        let landed = self.landed(action, &need.fact).unwrap_or_default();
+        Must::BeAtLeast(ByteSize(least.0.saturating_sub(landed)))
+    }
+
+    fn landed(&self, action: &Action, room: &Fact) -> Option<u64> {
+        let (Fact::Room { node, path } | Fact::ThinRoom { node, path }) = room else {
+            return None;
+        };
+        let mut landings = action.landing.iter();
+        let landing = landings.find(|landing| (&landing.node, &landing.path) == (node, path))?;
+        let (key, besides) = match room {
+            Fact::ThinRoom { .. } => (
+                capacity::thin_room(self.world, node, path)?.0,
+                landing.besides_in_pool,
+            ),
+            _ => (
+                capacity::filesystem(self.world, node, path),
+                landing.besides,
+            ),
+        };
+        Some(self.taken.get(&key)?.min(&besides.0).to_owned())
     }
 }
 

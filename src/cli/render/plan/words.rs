@@ -101,25 +101,7 @@ pub(super) fn kind(action: &Action) -> (&'static str, &'static str) {
         (_, Some(_)) => "~",
         (_, None) => "+",
     };
-    let word = match &action.step {
-        Step::CreateKey { .. } => "key",
-        Step::PlaceBinary { .. } => "binary",
-        Step::MakeFolder { .. } => "folder",
-        Step::SetOwner { .. } => "owner",
-        Step::SetMode { .. } => "mode",
-        Step::SetQuota { .. } => "quota",
-        Step::Export { .. } => "export",
-        Step::WriteManaged { .. } if action.address.kind() == "phase" => "phase",
-        Step::WriteManaged { .. } => "marker",
-        Step::MakeRepository { .. } | Step::DestroyRepository { .. } => "repository",
-        Step::Withdraw { .. } if action.address.kind() == "share" => "export",
-        Step::Mount { .. } | Step::Withdraw { .. } => "mount",
-        Step::Register { .. } => "registry",
-        Step::Copy { .. } => "copy",
-        Step::Sync { .. } => "sync",
-        Step::Drill { .. } => "drill",
-    };
-    (sign, word)
+    (sign, action.word())
 }
 
 /// Returns whether an action moves data.
