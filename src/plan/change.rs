@@ -551,6 +551,18 @@ impl Plan {
         self.policy.iter().any(|line| line.verdict == Verdict::Deny)
     }
 
+    /// Returns what a person mends first where a rule denies the plan: what keeps the rule from
+    /// holding if that is known, or else the broken rule itself.
+    pub fn first_to_mend(&self) -> Option<&Finding> {
+        let open =
+            |finding: &&Finding| !finding.fixed_by_plan && finding.severity != Severity::Note;
+        let is_rule = |finding: &&Finding| finding.address.kind() == "policy";
+        let found = || self.findings.iter().filter(open);
+        found()
+            .find(|finding| !is_rule(finding) && finding.fix.is_some())
+            .or_else(|| found().find(is_rule))
+    }
+
     /// Returns whether a node was not reached, so that part of the state is not known.
     pub fn incomplete(&self) -> bool {
         self.nodes.iter().any(|node| node.unreachable.is_some())

@@ -73,10 +73,20 @@ fn nothing_to_do(context: &Context, args: &Apply, prepared: &Prepared) -> Outcom
 /// A plan whose findings say that it can't work changes nothing at all.
 fn refuse_errors(plan: &Plan) -> Result<(), Failure> {
     if plan.denied() {
+        let cause = plan
+            .first_to_mend()
+            .filter(|finding| finding.address.kind() != "policy");
+        let help = match cause {
+            Some(finding) => format!(
+                "first mend {} {} above, or waive the rule with a date and a reason",
+                finding.code, finding.address
+            ),
+            None => "change the topology, or waive the rule with a date and a reason".to_owned(),
+        };
         return Err(
             Failure::new("a rule of the policy denies this; nothing was changed")
                 .exit(Exit::Policy)
-                .help("change the topology, or waive the rule with a date and a reason"),
+                .help(help),
         );
     }
     Ok(())

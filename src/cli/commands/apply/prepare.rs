@@ -132,7 +132,7 @@ fn expect(expected: Option<&str>, plan: &Plan, from: &Path) -> Result<(), Failur
         return Err(Failure::new(format!(
             "--expect wants {DIGITS_MIN} or more hexadecimal digits of a plan's digest"
         ))
-        .help("the plan that was reviewed ends with its digest; so does its JSON"));
+        .help("bkpctl plan --json and --md have it, and so does what bkpctl plan -o FILE prints"));
     }
     if plan.digest.starts_with(&expected) {
         return Ok(());

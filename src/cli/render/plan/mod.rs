@@ -425,6 +425,12 @@ fn next(plan: &Plan) -> String {
     if let Some(finding) = lost {
         return mend(finding);
     }
+    // Nor is one that would be refused.
+    if plan.denied()
+        && let Some(finding) = plan.first_to_mend()
+    {
+        return mend(finding);
+    }
     if plan.pending().next().is_some() {
         let allowed: Vec<String> = plan
             .gates()
