@@ -65,12 +65,20 @@ fn journal(sandbox: &Sandbox) -> Vec<JournalLine> {
 /// Returns whether it came so far.
 fn killed_at(sandbox: &Sandbox, nth: usize, what: &[&str]) -> bool {
     let journal = sandbox.join("state/one/here/journal.ndjson");
+    let journal = journal.to_str().expect("a plain path");
+    killed(sandbox, &["-P", journal], "write,fsync", nth, what)
+}
+
+/// Runs an apply that is killed at the nth time it makes one of these system calls.
+///
+/// Returns whether it came so far.
+fn killed(sandbox: &Sandbox, only: &[&str], calls: &str, nth: usize, what: &[&str]) -> bool {
     let mut strace = Command::new("strace");
     strace
-        .args(["-f", "-qq", "-o", "/dev/null", "-P"])
-        .arg(&journal)
-        .args(["-e", "trace=write,fsync", "-e"])
-        .arg(format!("inject=write,fsync:signal=KILL:when={nth}"))
+        .args(["-f", "-qq", "-o", "/dev/null"])
+        .args(only)
+        .args(["-e", &format!("trace={calls}"), "-e"])
+        .arg(format!("inject={calls}:signal=KILL:when={nth}"))
         .arg("--")
         .arg(env!("CARGO_BIN_EXE_bkpctl"))
         .args(["apply", "--auto-approve", "--parallel", "1"])
@@ -190,6 +198,59 @@ fn resuming_does_nothing_that_was_no_part_of_what_was_broken_off() {
     let snapshots: Value = serde_json::from_str(&snapshots).expect("JSON");
     assert_eq!(snapshots["snapshots"].as_array().map(Vec::len), Some(0));
     assert_eq!(count(&sandbox, "first"), 1);
+}
+
+#[test]
+fn an_apply_that_is_killed_while_it_destroys_a_datastore_ends_that_and_touches_no_other() {
+    if !has_strace() {
+        return;
+    }
+    let step = if std::env::var("BKPCTL_EVERY_KILL").is_ok() {
+        1
+    } else {
+        4
+    };
+    let gone = ONE_MACHINE
+        .lines()
+        .filter(|line| !line.contains("\"second\" { place") && !line.contains("sync \"again\""))
+        .map(|line| line.replace("from \"second\"", "from \"first\"") + "\n")
+        .collect::<String>()
+        + "removed \"datastore.second\" { destroy }\n";
+    let mut nth = 1;
+    loop {
+        let sandbox = one_machine::sandbox(ONE_MACHINE);
+        sandbox.run(&["apply", "--auto-approve"]).exits(0);
+        sandbox.write("second/note.txt", "somebody's");
+        sandbox.write("topology.kdl", &gone);
+        let allow = ["--allow", "datastore.second:destroy"];
+        if !killed(&sandbox, &[], "unlink,unlinkat", nth, &allow) {
+            assert!(nth > 10, "only {nth} files were removed");
+            break;
+        }
+        sandbox
+            .run(&["apply", "--resume", "--auto-approve"])
+            .exits(0);
+        let left: Vec<_> = fs::read_dir(sandbox.join("second"))
+            .expect("the folder stays")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        assert_eq!(left, ["note.txt"], "kill {nth}");
+        sandbox
+            .run(&["plan", "--detailed-exitcode"])
+            .exits(0)
+            .says("In sync");
+        assert_eq!(count(&sandbox, "first"), 1, "kill {nth}");
+        let verify = [
+            "store",
+            "verify",
+            "first",
+            "--read-data",
+            "--key-file",
+            "demo.key",
+        ];
+        sandbox.run(&verify).exits(0);
+        nth += step;
+    }
 }
 
 /// Starts an apply of the slow topology and waits until its copy runs.

@@ -137,6 +137,11 @@ impl Sshd {
         panic!("sshd does not answer: {log}");
     }
 
+    /// The process that waits for connections.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
