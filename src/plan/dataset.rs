@@ -20,9 +20,10 @@ pub(super) fn report(world: World<'_>, draft: &mut Draft) {
         };
         let address = Address::new("share", name);
         if let Some(declared) = &share.dataset {
+            let is_set = sets_quota(draft, &declared.name);
             draft
                 .findings
-                .extend(differs(&address, share, declared, facts));
+                .extend(differs(&address, share, declared, facts, is_set));
         }
         if let Some(zfs) = &facts.zfs {
             draft.findings.extend(hidden(&address, share, zfs));
@@ -33,12 +34,21 @@ pub(super) fn report(world: World<'_>, draft: &mut Draft) {
     }
 }
 
+/// Tells whether the plan sets the quota of a dataset.
+fn sets_quota(draft: &Draft, dataset: &str) -> bool {
+    let mut pending = draft.proposals.iter().filter(|p| p.deferred.is_none());
+    pending.any(
+        |proposal| matches!(&proposal.step, Step::SetQuota { dataset: of, .. } if of == dataset),
+    )
+}
+
 /// Says how the dataset differs from what is declared.
 fn differs(
     address: &Address,
     share: &Share,
     declared: &Dataset,
     facts: &NodeFacts,
+    is_set: bool,
 ) -> Option<Finding> {
     let on = &share.on;
     let found = |message: String, fix: String| {
@@ -88,7 +98,7 @@ fn differs(
         );
     }
     let fix = format!("on {on}: zfs set quota={} {}", wanted.0, shell_word(name));
-    found(message, fix).map(|finding| finding.fixed(facts.login.privileged))
+    found(message, fix).map(|finding| finding.fixed(is_set))
 }
 
 /// Returns the declared quota where the dataset has another.
