@@ -74,8 +74,8 @@ pub(super) fn carry_out(
             }
         }
         Step::SetMode { path, mode } => {
-            if let Some(last) = last(after, on, path) {
-                last.set_mode(*mode);
+            if let Some(node) = node(after, on) {
+                set_mode(node, &scene.lying_at(on, path), path, *mode);
             }
         }
         Step::SetQuota { dataset, quota } => {
@@ -153,10 +153,6 @@ fn node<'a>(after: &'a mut Observed, name: &Name) -> Option<&'a mut NodeFacts> {
     }
 }
 
-fn last<'a>(after: &'a mut Observed, on: &Name, path: &str) -> Option<&'a mut Component> {
-    node(after, on)?.paths.get_mut(path)?.components.last_mut()
-}
-
 fn make_folder(node: &mut NodeFacts, path: &str, (uid, gid): (u32, u32), mode: u32) {
     let Some(facts) = node.paths.get_mut(path) else {
         return;
@@ -186,6 +182,19 @@ fn set_owner(node: &mut NodeFacts, lying_there: &[&Name], path: &str, (uid, gid)
         store.foreign_entries = Some(0);
         store.foreign_example = None;
         store.owner_may_write = Some(true);
+    }
+}
+
+fn set_mode(node: &mut NodeFacts, lying_there: &[&Name], path: &str, mode: u32) {
+    let seen = node.paths.get_mut(path);
+    if let Some(last) = seen.and_then(|facts| facts.components.last_mut()) {
+        last.set_mode(mode);
+    }
+    // What the system said of the old mode it does not say of the new one.
+    for datastore in lying_there {
+        if let Some(store) = node.datastores.get_mut(*datastore) {
+            store.owner_may_write = None;
+        }
     }
 }
 
