@@ -1,5 +1,6 @@
 //! The command line as clap reads it.
 
+mod part;
 mod since;
 mod store;
 
@@ -11,6 +12,7 @@ use crate::config::Spot;
 use crate::model::Name;
 use crate::model::schedule::Calendar;
 
+pub use self::part::Part;
 pub use self::since::Since;
 pub use self::store::{
     KeepRules, Secret, Store, StoreCat, StoreDiff, StoreKey, StoreLs, StoreRestore, StoreVerify,
@@ -252,6 +254,9 @@ pub struct Plan {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub nodes: Nodes,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub part: Part,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -278,6 +283,9 @@ pub struct Drift {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub nodes: Nodes,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub part: Part,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -376,6 +384,9 @@ pub struct Apply {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for help text")]
     pub reach: Reach,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for help text")]
+    pub part: Part,
     /// Ask nothing; gates still need --allow
     #[arg(long)]
     pub auto_approve: bool,

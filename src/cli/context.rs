@@ -11,11 +11,13 @@ use zeroize::Zeroizing;
 use crate::cli::args::Reach;
 use crate::cli::exit::Failure;
 use crate::cli::load::load;
+use crate::cli::part;
 use crate::cli::render::text::Style;
 use crate::model::{Name, Observed, Timestamp, Topology};
 use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
 use crate::plan::need::nodes;
+use crate::plan::selection::{Asked, Selection};
 use crate::run::fleet::{Connect, Fleet, transport};
 pub use crate::run::here::now;
 use crate::run::{drill, here, keys};
@@ -156,6 +158,22 @@ fn look_at(topology: Topology, connect: Connect) -> Result<Look, Failure> {
     Ok(again.seen(plan, observed, (at, start.elapsed())))
 }
 
+impl Look {
+    /// Goes on with the part of the plan that is asked for.
+    pub fn narrow(&mut self, asked: &Asked) -> Result<(), Failure> {
+        let observed = &self.fleet.observed;
+        let whole = self.plan.clone();
+        self.plan = part::narrow(whole, &self.again.topology, observed, asked)?;
+        Ok(())
+    }
+
+    /// Goes on with a part of the plan that was chosen before.
+    pub fn go_on_with(&mut self, part: &Selection) {
+        let (topology, observed) = (&self.again.topology, &self.fleet.observed);
+        self.plan = crate::plan::plan_of(topology, observed, self.plan.now, part);
+    }
+}
+
 impl Again {
     fn seen(self, plan: Plan, observed: Observed, (at, took): (Timestamp, Duration)) -> Look {
         let fleet = Fleet::new(
@@ -197,13 +215,12 @@ impl Again {
         self.observe(Some(nodes(&self.topology, plan.pending())))
     }
 
-    /// Looks at the world as it is now and plans.
-    pub fn plan_now(&self) -> Result<Plan, Failure> {
-        Ok(crate::plan::plan(
-            &self.topology,
-            &self.observe(None)?,
-            now(),
-        ))
+    /// Looks at the world as it is now, and plans the whole and a part of it.
+    pub fn plan_now(&self, part: &Selection) -> Result<(Plan, Plan), Failure> {
+        let observed = self.observe(None)?;
+        let whole = crate::plan::plan(&self.topology, &observed, now());
+        let part = crate::plan::plan_of(&self.topology, &observed, whole.now, part);
+        Ok((whole, part))
     }
 }
 

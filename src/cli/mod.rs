@@ -10,6 +10,7 @@ pub mod context;
 pub mod documents;
 pub mod exit;
 pub mod load;
+pub mod part;
 pub mod progress;
 pub mod redact;
 pub mod render;

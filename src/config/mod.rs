@@ -34,3 +34,4 @@ pub use files::{Files, FilesError, Sources};
 pub use format::{Formatted, FormattedFile, format, format_text};
 pub use load::{Loaded, load};
 pub use schema::{reference, schema};
+pub(crate) use suggest::did_you_mean;

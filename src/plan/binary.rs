@@ -107,13 +107,12 @@ fn proposal(
         reserve: None,
     };
     let landing = draft.ledger.look(world, spot, Bytes::exactly(binary.size));
-    draft.ledger.spend(world, &landing);
     let older = facts.state.binaries.len();
     let step = Step::PlaceBinary {
         hash: binary.hash.clone(),
         folder: folder.clone(),
     };
-    Proposal {
+    let proposal = Proposal {
         before: (older > 0).then(|| "another version".to_owned()),
         reason: if older > 0 {
             "its version differs from this one".to_owned()
@@ -128,5 +127,11 @@ fn proposal(
             step,
             format!("bkpctl in {folder}, {}", binary.size),
         )
+    };
+    if draft.takes(&proposal) {
+        for landing in &proposal.landing {
+            draft.ledger.spend(world, landing);
+        }
     }
+    proposal
 }

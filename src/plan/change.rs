@@ -13,6 +13,7 @@ use crate::model::topology::Topology;
 use crate::model::{Address, ByteSize, Name, Period, Timestamp};
 use crate::plan::forecast::ForecastLine;
 use crate::plan::need::Need;
+use crate::plan::selection::{MENDED_BY_THE_REST, PlanPart};
 
 /// The version of the plan's JSON form; a reader refuses a higher one.
 pub const PLAN_FORMAT: u32 = 1;
@@ -47,6 +48,9 @@ pub struct Plan {
     /// When filesystems with datastores reach their limits.
     #[serde(default)]
     pub forecast: Vec<ForecastLine>,
+    /// Which part of the whole it is, and what is not in it; left out where it is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PlanPart>,
 }
 
 /// A node as the plan's header shows it.
@@ -91,6 +95,10 @@ pub struct Finding {
     pub fix: Option<String>,
     /// Whether an action of this plan mends it.
     pub fixed_by_plan: bool,
+    /// Whether it is no matter of this plan, which is a part: what it is about is left out, or
+    /// what mends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 /// One change.
@@ -468,6 +476,8 @@ pub enum Verdict {
     Deny,
     /// It can't be told.
     Unknown,
+    /// It does not hold after this part of a plan, and what is left out of it is why.
+    LeftOut,
     /// It is set aside until a date.
     Waived,
     /// This version can't judge it.
@@ -494,7 +504,7 @@ pub struct CapacityLine {
 impl Action {
     /// Names what it does, in the same way in every plan that wants it: `owner datastore.primary`.
     pub fn label(&self) -> String {
-        format!("{} {}", self.step.word(), self.address)
+        self.step.label(&self.address)
     }
 
     /// Returns the word for what it changes.
@@ -510,6 +520,11 @@ impl Action {
 }
 
 impl Step {
+    /// Names what it does to something.
+    pub(super) fn label(&self, address: &Address) -> String {
+        format!("{} {address}", self.word())
+    }
+
     /// Returns the word for what it does.
     fn word(&self) -> &'static str {
         match self {
@@ -530,6 +545,18 @@ impl Step {
             Self::Sync { .. } => "sync",
             Self::Drill { .. } => "drill",
         }
+    }
+}
+
+impl Finding {
+    /// Tells whether it is a matter of the plan and stays after it.
+    pub fn is_open(&self) -> bool {
+        !self.fixed_by_plan && !self.left_out
+    }
+
+    /// Tells whether what it is about is left out, and the rest of the plan does not mend it.
+    pub fn is_beside(&self) -> bool {
+        self.left_out && self.fix.as_deref() != Some(MENDED_BY_THE_REST)
     }
 }
 
@@ -554,8 +581,7 @@ impl Plan {
     /// Returns what a person mends first where a rule denies the plan: what keeps the rule from
     /// holding if that is known, or else the broken rule itself.
     pub fn first_to_mend(&self) -> Option<&Finding> {
-        let open =
-            |finding: &&Finding| !finding.fixed_by_plan && finding.severity != Severity::Note;
+        let open = |finding: &&Finding| finding.is_open() && finding.severity != Severity::Note;
         let is_rule = |finding: &&Finding| finding.address.kind() == "policy";
         let found = || self.findings.iter().filter(open);
         found()
@@ -565,7 +591,18 @@ impl Plan {
 
     /// Returns whether a node was not reached, so that part of the state is not known.
     pub fn incomplete(&self) -> bool {
-        self.nodes.iter().any(|node| node.unreachable.is_some())
+        let part = self.part.as_ref();
+        let is_left_alone = |node: &Name| {
+            let address = Address::new("node", node);
+            part.is_some_and(|part| part.selection.exclude.contains(&address))
+        };
+        let mut lost = self.nodes.iter().filter(|node| node.unreachable.is_some());
+        lost.any(|node| !is_left_alone(&node.name))
+    }
+
+    /// Returns how many changes the whole plan would make besides.
+    pub fn left_out(&self) -> usize {
+        self.part.as_ref().map_or(0, |part| part.left_out.len())
     }
 
     /// Returns whether some finding is an error that no pending action mends.
@@ -582,7 +619,7 @@ impl Plan {
         };
         self.findings.iter().any(|finding| {
             finding.severity == Severity::Error
-                && !finding.fixed_by_plan
+                && finding.is_open()
                 && finding.address.kind() != "policy"
                 && !unreached(finding)
         })

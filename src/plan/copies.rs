@@ -217,7 +217,9 @@ pub(super) fn propose_bytes(
     draft: &mut Draft,
 ) {
     let landing = draft.ledger.look(world, spot, bytes);
-    let possible = proposal.deferred.is_none() && draft.first_obstacle(&proposal.needs).is_none();
+    let possible = proposal.deferred.is_none()
+        && draft.takes(&proposal)
+        && draft.first_obstacle(&proposal.needs).is_none();
     if possible && landing.fits == Some(false) {
         let must_fit = bytes.must_fit.unwrap_or_default();
         draft.find(capacity::too_big(

@@ -13,6 +13,9 @@ use crate::model::topology::{Datastore, Place};
 use crate::model::{Address, ByteSize, Name, Observed, Timestamp, Topology};
 use crate::plan::capacity::Ledger;
 use crate::plan::change::{Finding, Gate, Landing, Severity, Step};
+use crate::plan::demand::Demand;
+use crate::plan::part::{LEFT_OUT, Part, Registering};
+use crate::plan::selection::copy_of;
 
 /// What is known of a datastore that nothing was seen of.
 static UNSEEN: LazyLock<DatastoreFacts> = LazyLock::new(DatastoreFacts::default);
@@ -100,6 +103,8 @@ pub(super) struct Draft {
     pub(super) ledger: Ledger,
     /// The newest content of each datastore's marker, as far as it is planned.
     pub(super) managed: BTreeMap<Name, Managed>,
+    /// The part of the plan that is wanted, if it is not the whole.
+    pub(super) part: Option<Part>,
     given: BTreeSet<Goal>,
     blocked: BTreeMap<Goal, String>,
 }
@@ -166,6 +171,14 @@ impl Proposal {
 }
 
 impl Draft {
+    /// Begins a draft of a part, or of the whole.
+    pub(super) fn of(part: Option<Part>) -> Self {
+        Self {
+            part,
+            ..Self::default()
+        }
+    }
+
     /// Adds a finding.
     pub(super) fn find(&mut self, finding: Finding) {
         self.findings.push(finding);
@@ -205,10 +218,83 @@ impl Draft {
         self.given.contains(goal)
     }
 
+    /// Tells whether an action is in the part of the plan that is wanted.
+    pub(super) fn takes(&self, proposal: &Proposal) -> bool {
+        self.part.as_ref().is_none_or(|part| part.takes(proposal))
+    }
+
+    /// Tells whether a job's sync to a node is wanted for a source.
+    pub(super) fn carries(&self, job: &Name, to: &Name, source: &Name) -> bool {
+        let part = self.part.as_ref();
+        part.is_none_or(|part| part.carries(job, to, source))
+    }
+
+    /// Leaves something out that was to bring some goals about: whoever needs them waits.
+    pub(super) fn leave(&mut self, address: &Address, goals: &[Goal]) {
+        if let Some(part) = &mut self.part {
+            part.leave(address, goals);
+        }
+        for goal in goals {
+            self.block(goal.clone(), LEFT_OUT);
+        }
+        self.given.extend(goals.iter().cloned());
+    }
+
+    /// Returns a draft in which nothing is done of all that was proposed.
+    pub(super) fn without_actions(&self) -> Self {
+        let given = self.given.iter().cloned();
+        let mut blocked: BTreeMap<Goal, String> =
+            given.map(|goal| (goal, LEFT_OUT.to_owned())).collect();
+        blocked.extend(self.blocked.clone());
+        Self {
+            given: self.given.clone(),
+            blocked,
+            ..Self::default()
+        }
+    }
+
+    /// Says how a node's registry is written.
+    pub(super) fn registering(&self, node: &Name) -> Registering {
+        let part = self.part.as_ref();
+        part.map_or(Registering::Whole, |part| part.registering(node))
+    }
+
+    /// Tells whether a demanded copy is no matter of the part that is wanted.
+    pub(super) fn leaves_copy(&self, topology: &Topology, demand: &Demand<'_>) -> bool {
+        let goal = Goal::Copy {
+            source: demand.source.clone(),
+            datastore: demand.datastore.clone(),
+        };
+        let address = copy_of(demand.source, demand.datastore);
+        let part = self.part.as_ref();
+        part.is_some_and(|part| part.leaves_demand(topology, &goal, &address, demand.job))
+    }
+
+    /// Tells whether a demanded proof is no matter of the part that is wanted.
+    pub(super) fn leaves_proof(&self, topology: &Topology, drill: &Name, source: &Name) -> bool {
+        let goal = Goal::Proof {
+            drill: drill.clone(),
+            source: source.clone(),
+        };
+        let address = Address::with_part("drill", drill, source);
+        let part = self.part.as_ref();
+        part.is_some_and(|part| part.leaves_demand(topology, &goal, &address, drill))
+    }
+
+    /// Tells whether a thing is no matter of the part that is wanted.
+    pub(super) fn leaves_thing(&self, topology: &Topology, address: &Address) -> bool {
+        let part = self.part.as_ref();
+        part.is_some_and(|part| part.leaves_thing(topology, address))
+    }
+
     /// Adds an action; it is deferred if something it needs can't be had.
     ///
     /// Returns whether it would be carried out now.
     pub(super) fn propose(&mut self, mut proposal: Proposal) -> bool {
+        if !self.takes(&proposal) {
+            self.leave(&proposal.address, &proposal.gives);
+            return false;
+        }
         proposal.deferred = proposal
             .deferred
             .or_else(|| self.first_obstacle(&proposal.needs));
@@ -251,6 +337,7 @@ impl Finding {
             because: Vec::new(),
             fix: None,
             fixed_by_plan: false,
+            left_out: false,
         }
     }
 

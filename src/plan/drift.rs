@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Address, Name, Observed, Period, Timestamp};
 use crate::plan::Plan;
 use crate::plan::change::{Action, CopyState, PhaseState, Severity, Step};
+use crate::plan::selection::{Selection, copy_of};
 
 /// The version of drift's JSON form; a reader refuses a higher one.
 pub const DRIFT_FORMAT: u32 = 1;
@@ -36,6 +37,18 @@ pub struct Drift {
     pub pending: usize,
     /// Nodes that were not reached, of which nothing is told.
     pub unreachable: Vec<Name>,
+    /// Which part of the topology it is told of; left out where it is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<DriftPart>,
+}
+
+/// The part of a topology that drift is told of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftPart {
+    /// What it was chosen by.
+    pub selection: Selection,
+    /// How much else is not as it was.
+    pub left_out: usize,
 }
 
 /// A managed thing that is otherwise than it was put.
@@ -91,8 +104,40 @@ pub enum LateKind {
     Proof,
 }
 
-/// Tells what on the hosts is no longer as it was, given a plan and the state it was made from.
-pub fn drift(plan: &Plan, observed: &Observed) -> Drift {
+/// Tells what on the hosts is no longer as it was, given the whole plan and the state it was made
+/// from.
+///
+/// Of a part of the topology it is told for what is named, and not for what that needs.
+pub fn drift(plan: &Plan, observed: &Observed, selection: &Selection) -> Drift {
+    let topology = &plan.topology;
+    let mut all = whole(plan, observed);
+    if selection.is_whole() {
+        return all;
+    }
+    let before = all.count();
+    let is_about =
+        |address: &Address, job: Option<&Name>| selection.is_about(topology, address, job);
+    let pending = plan.actions.iter().filter(|action| {
+        let is_in = is_about(&action.address, None);
+        is_in && !moves_data(&action.step) && !Was { plan, observed }.in_place(action)
+    });
+    all.pending = pending.count();
+    all.changed
+        .retain(|changed| is_about(&changed.address, None));
+    all.troubles
+        .retain(|trouble| is_about(&trouble.address, None));
+    all.late
+        .retain(|late| is_about(&late.address(), Some(&late.job)));
+    let is_left_alone = |node: &Name| selection.exclude.contains(&Address::new("node", node));
+    all.unreachable.retain(|node| !is_left_alone(node));
+    all.part = Some(DriftPart {
+        selection: selection.clone(),
+        left_out: before - all.count(),
+    });
+    all
+}
+
+fn whole(plan: &Plan, observed: &Observed) -> Drift {
     let was = Was { plan, observed };
     let (drifted, pending): (Vec<&Action>, Vec<&Action>) = plan
         .actions
@@ -109,10 +154,25 @@ pub fn drift(plan: &Plan, observed: &Observed) -> Drift {
         late: was.late_copies().chain(was.late_proofs()).collect(),
         pending: pending.len(),
         unreachable: unreached.map(|node| node.name.clone()).collect(),
+        part: None,
+    }
+}
+
+impl Late {
+    fn address(&self) -> Address {
+        match self.kind {
+            LateKind::Copy => copy_of(&self.source, &self.datastore),
+            LateKind::Proof => Address::with_part("drill", &self.job, &self.source),
+        }
     }
 }
 
 impl Drift {
+    /// Returns how many things are not as they were.
+    fn count(&self) -> usize {
+        self.changed.len() + self.troubles.len() + self.late.len()
+    }
+
     /// Tells whether everything that was seen is as it was.
     pub fn is_none(&self) -> bool {
         self.changed.is_empty() && self.troubles.is_empty() && self.late.is_empty()

@@ -203,7 +203,9 @@ fn land(
         reserve: None,
     };
     let landing = draft.ledger.look(world, spot, bytes);
-    let possible = proposal.deferred.is_none() && draft.first_obstacle(&proposal.needs).is_none();
+    let possible = proposal.deferred.is_none()
+        && draft.takes(proposal)
+        && draft.first_obstacle(&proposal.needs).is_none();
     if possible && landing.fits == Some(false) {
         draft.find(capacity::too_big(
             proposal.address.clone(),

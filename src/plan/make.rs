@@ -4,8 +4,10 @@ use crate::model::{Name, Observed, Timestamp, Topology};
 use crate::plan::change::{Finding, PLAN_FORMAT, Plan, Severity};
 use crate::plan::demand::{Demands, ProofDemand, users_of_datastores};
 use crate::plan::draft::{Draft, World};
+use crate::plan::part::{self, Part};
 use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
+use crate::plan::selection::{Asked, PlanPart, Selection, Unclear};
 use crate::plan::{
     binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, forecast, key,
     mount, need, node, order, orphan, phase, policy, registry, share, source, sync, thin,
@@ -21,10 +23,61 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
         observed,
         now,
     };
+    make(world, None)
+}
+
+/// Plans a part of what [`plan`] would, by the words that somebody chose it with.
+///
+/// # Errors
+///
+/// A word names nothing, or nothing is left of what is wanted.
+pub fn plan_part(
+    topology: &Topology,
+    observed: &Observed,
+    now: Timestamp,
+    asked: &Asked,
+) -> Result<Plan, Unclear> {
+    let whole = plan(topology, observed, now);
+    let selection = asked.look_up(&whole)?;
+    part::check(&whole, &selection)?;
+    Ok(cut(observed, whole, &selection))
+}
+
+/// Plans a part that was chosen before.
+///
+/// What it names need not be there any more: it may have been carried out.
+pub fn plan_of(
+    topology: &Topology,
+    observed: &Observed,
+    now: Timestamp,
+    selection: &Selection,
+) -> Plan {
+    cut(observed, plan(topology, observed, now), selection)
+}
+
+fn cut(observed: &Observed, whole: Plan, selection: &Selection) -> Plan {
+    if selection.is_whole() {
+        return whole;
+    }
+    let world = World {
+        topology: &whole.topology,
+        observed,
+        now: whole.now,
+    };
+    make(world, Some((&whole, selection)))
+}
+
+/// Makes the whole plan, or a part of it.
+fn make(world: World<'_>, of: Option<(&Plan, &Selection)>) -> Plan {
+    let World {
+        topology,
+        observed: _,
+        now,
+    } = world;
     let demands = demand::demands(topology);
     let survey = phase::survey(world, &demands);
     let stores = wanted(topology, &survey);
-    let mut draft = Draft::default();
+    let mut draft = Draft::of(of.map(|(whole, selection)| Part::cut(whole, selection)));
 
     let nodes = node::nodes(world, &mut draft);
     unsupported::report(topology, &mut draft);
@@ -69,6 +122,13 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
 
     let mut actions = order::order(draft.proposals);
     need::record(world, &mut actions);
+    let part = of.zip(draft.part).map(|((whole, selection), part)| {
+        part.settle(topology, &mut draft.findings, whole);
+        PlanPart {
+            selection: selection.clone(),
+            left_out: part.left_out(whole, &actions),
+        }
+    });
     Plan {
         format: PLAN_FORMAT,
         digest: digest::digest(&actions),
@@ -83,6 +143,7 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
         policy,
         capacity,
         forecast,
+        part,
     }
 }
 
@@ -127,7 +188,7 @@ fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
             finding.severity == Severity::Note,
             finding.address.kind() == "policy",
             finding.severity,
-            finding.fixed_by_plan,
+            finding.fixed_by_plan || finding.left_out,
             finding.code.clone(),
             finding.address.clone(),
             finding.message.clone(),

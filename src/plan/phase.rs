@@ -161,15 +161,16 @@ fn line(
         let reason = "no datastore of it can keep the record now".to_owned();
         return (PhaseState::Next, reason);
     };
-    write(world, phase, datastore, &goals, draft);
+    let is_recorded = write(world, phase, datastore, &goals, draft);
     if done {
         let reason = "its copies exist and its drills passed".to_owned();
         return (PhaseState::Complete, reason);
     }
-    (
-        PhaseState::Next,
-        format!("complete after {}", work(draft, &goals)),
-    )
+    let mut reason = format!("complete after {}", work(draft, &goals));
+    if !is_recorded {
+        reason.push_str(", and recorded by a later one");
+    }
+    (PhaseState::Next, reason)
 }
 
 /// Returns why a phase can't be completed by this plan, if it can't.
@@ -279,9 +280,16 @@ fn keeper<'a>(phase: &'a Phase, draft: &Draft) -> Option<&'a Name> {
     named.into_iter().find(usable)
 }
 
-fn write(world: World<'_>, phase: &Phase, datastore: &Name, goals: &[Goal], draft: &mut Draft) {
+/// Proposes the record of a phase, and returns whether this plan writes it.
+fn write(
+    world: World<'_>,
+    phase: &Phase,
+    datastore: &Name,
+    goals: &[Goal],
+    draft: &mut Draft,
+) -> bool {
     let (Some(before), Some(home)) = (draft.managed.get(datastore), world.home(datastore)) else {
-        return;
+        return false;
     };
     let mut phases = before.phases.clone();
     phases.insert(phase.name.clone(), world.now);
@@ -319,7 +327,7 @@ fn write(world: World<'_>, phase: &Phase, datastore: &Name, goals: &[Goal], draf
             step,
             format!("recorded as complete in {datastore}"),
         )
-    });
+    })
 }
 
 /// Says what of this plan a phase waits for.

@@ -9,6 +9,7 @@ use crate::model::{Address, Name};
 use crate::plan::change::Step;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
 use crate::plan::orphan::{self, is_declared};
+use crate::plan::part::Registering;
 use crate::plan::{mount, share, source, words};
 
 /// The kind of address under which a source's program is listed.
@@ -52,6 +53,72 @@ fn registry(
     draft: &mut Draft,
 ) {
     let before = facts.state.registry.clone().unwrap_or_default();
+    let list = |draft: &Draft| listing(world, node, facts, &before, datastores, draft);
+    let (objects, needs) = match draft.registering(node) {
+        Registering::Whole => list(draft),
+        Registering::Change => {
+            let (after, needs) = list(draft);
+            let (without, _) = list(&draft.without_actions());
+            (changed(&before, &without, &after), needs)
+        }
+        Registering::Not => return,
+    };
+    let after = Registry { objects };
+    if after == before {
+        return;
+    }
+    let count = after.objects.len() as u64;
+    let words = words::count(
+        count,
+        "thing bkpctl manages here",
+        "things bkpctl manages here",
+    );
+    draft.propose(Proposal {
+        before: facts
+            .state
+            .registry
+            .as_ref()
+            .map(|before| format!("{}", before.objects.len())),
+        reason: "so that a later removal is noticed".to_owned(),
+        needs,
+        ..Proposal::new(
+            Address::new("node", node),
+            node,
+            Step::Register { registry: after },
+            format!("lists {words}"),
+        )
+    });
+}
+
+/// Returns a registry with what two listings differ in, and all else as it was.
+fn changed(
+    before: &Registry,
+    without: &BTreeMap<Address, String>,
+    with: &BTreeMap<Address, String>,
+) -> BTreeMap<Address, String> {
+    let mut objects = before.objects.clone();
+    for address in without.keys().chain(with.keys()) {
+        let after = with.get(address);
+        if without.get(address) == after {
+            continue;
+        }
+        match after {
+            Some(words) => drop(objects.insert(address.clone(), words.clone())),
+            None => drop(objects.remove(address)),
+        }
+    }
+    objects
+}
+
+/// Returns what a node's registry is to list, and what has to be done for that first.
+fn listing(
+    world: World<'_>,
+    node: &Name,
+    facts: &NodeFacts,
+    before: &Registry,
+    datastores: &[&Name],
+    draft: &Draft,
+) -> (BTreeMap<Address, String>, Vec<Goal>) {
     let mut objects: BTreeMap<Address, String> = BTreeMap::new();
     let mut needs = Vec::new();
     for (address, words) in &before.objects {
@@ -84,9 +151,9 @@ fn registry(
             }
         }
     }
-    keep_renamed(world, node, &before, &mut objects);
+    keep_renamed(world, node, before, &mut objects);
     needs.extend(system_files(world, node, datastores, draft, &mut objects));
-    programs(world, node, &before, draft, &mut objects);
+    programs(world, node, before, draft, &mut objects);
     let binary = Goal::Binary(node.clone());
     if draft.will(&binary) || !facts.state.binaries.is_empty() {
         objects.insert(
@@ -97,31 +164,7 @@ fn registry(
             needs.push(binary);
         }
     }
-    let after = Registry { objects };
-    if after == before {
-        return;
-    }
-    let count = after.objects.len() as u64;
-    let words = words::count(
-        count,
-        "thing bkpctl manages here",
-        "things bkpctl manages here",
-    );
-    draft.propose(Proposal {
-        before: facts
-            .state
-            .registry
-            .as_ref()
-            .map(|before| format!("{}", before.objects.len())),
-        reason: "so that a later removal is noticed".to_owned(),
-        needs,
-        ..Proposal::new(
-            Address::new("node", node),
-            node,
-            Step::Register { registry: after },
-            format!("lists {words}"),
-        )
-    });
+    (objects, needs)
 }
 
 /// Lists the exports and mounts that bkpctl keeps on a node, and returns what has to be done

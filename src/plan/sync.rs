@@ -59,6 +59,23 @@ fn sync(world: World<'_>, batch: &[&Demand<'_>], draft: &mut Draft) {
         .iter()
         .filter_map(|demand| cargo(world, demand, draft))
         .collect();
+    let (cargo, left): (Vec<_>, Vec<_>) = cargo.into_iter().partition(|cargo| {
+        let Demand {
+            job,
+            datastore,
+            source,
+            ..
+        } = cargo.demand;
+        let home = world.home(datastore);
+        home.is_none_or(|home| draft.carries(job, home, source))
+    });
+    for Cargo { demand, .. } in left {
+        let goal = Goal::Copy {
+            source: demand.source.clone(),
+            datastore: demand.datastore.clone(),
+        };
+        draft.leave(&Address::new("sync", demand.job), &[goal]);
+    }
     // What can be had now does not wait for what can't.
     let (stuck, ready): (Vec<_>, Vec<_>) = cargo.into_iter().partition(|cargo| {
         cargo

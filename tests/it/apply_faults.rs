@@ -253,6 +253,51 @@ fn an_apply_that_is_killed_while_it_destroys_a_datastore_ends_that_and_touches_n
     }
 }
 
+#[test]
+fn a_part_that_was_broken_off_goes_on_as_that_part() {
+    if !has_strace() {
+        return;
+    }
+    for nth in [3, 9] {
+        let sandbox = one_machine::sandbox(ONE_MACHINE);
+        let part = ["--target", "copy.data/first"];
+        assert!(killed_at(&sandbox, nth, &part), "kill {nth}");
+        sandbox
+            .run(&["apply", "--resume", "--auto-approve"])
+            .exits(0)
+            .says("no part of what is resumed");
+        assert_eq!(count(&sandbox, "first"), 1, "kill {nth}");
+        assert!(!sandbox.join("second").exists(), "kill {nth}");
+        sandbox
+            .run(&["apply", "--resume", "--auto-approve"])
+            .exits(0)
+            .says("Nothing to resume");
+        sandbox.run(&["apply", "--auto-approve"]).exits(0);
+        is_done_once(&sandbox, &format!("kill {nth}"));
+    }
+}
+
+#[test]
+fn resuming_allows_no_program_that_was_no_part_of_what_was_broken_off() {
+    if !has_strace() {
+        return;
+    }
+    let sandbox = one_machine::sandbox(ONE_MACHINE);
+    assert!(killed_at(&sandbox, 5, &[]), "it was killed halfway");
+    let more = ONE_MACHINE.replace(
+        "phase \"baseline\" {",
+        "source \"more\" on=\"here\" { command \"date\"; name \"out\" }\nphase \"baseline\" {\n backup \"other\" { source \"more\"; to \"first\"; at \"03:00\" }",
+    );
+    sandbox.write("topology.kdl", more);
+    sandbox
+        .run(&["apply", "--resume", "--auto-approve"])
+        .exits(0);
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(1)
+        .says("source.more:command needs an explicit yes");
+}
+
 /// Starts an apply of the slow topology and waits until its copy runs.
 fn running(sandbox: &Sandbox) -> std::process::Child {
     let child = sandbox

@@ -20,6 +20,8 @@ mod log;
 mod observe;
 mod one_machine;
 mod only_looks;
+mod part;
+mod part_laws;
 mod plan_cases;
 mod plan_laws;
 mod reader;

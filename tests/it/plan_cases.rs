@@ -1,9 +1,10 @@
 //! Plans as data: each case changes a system that is in sync, and shows the plan for it.
 //!
 //! `tests/cases/plan/base` holds the topology and what was seen of it. A case's
-//! `case.json` says why it exists and patches both (JSON Merge Patch, RFC 7396);
-//! `plan.txt`, `plan.md` and `status.txt` are what a person sees. `BKPCTL_UPDATE=1` rewrites them:
-//! read what changed before accepting it.
+//! `case.json` says why it exists and patches both (JSON Merge Patch, RFC 7396), after the patches
+//! of the case that it is `like`; with `part` it plans a part. `plan.txt`, `plan.md` and
+//! `status.txt` are what a person sees. `BKPCTL_UPDATE=1` rewrites them: read what changed before
+//! accepting it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use bkpctl::cli::render::drift::render as render_drift;
 use bkpctl::cli::render::{Style, render, render_markdown, render_status};
 use bkpctl::model::{Observed, Timestamp, Topology};
 use bkpctl::plan::drift::drift;
-use bkpctl::plan::{Plan, lint, plan, simulate};
+use bkpctl::plan::selection::Asked;
+use bkpctl::plan::{Plan, lint, plan, plan_part, simulate};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -50,7 +52,17 @@ pub(crate) struct Case {
     pub(crate) topology: Topology,
     pub(crate) observed: Observed,
     pub(crate) now: Timestamp,
+    /// The part that is planned, where it is not the whole.
+    part: Asked,
     detail: bool,
+}
+
+impl Case {
+    fn plan(&self) -> Plan {
+        let (topology, observed) = (&self.topology, &self.observed);
+        plan_part(topology, observed, self.now, &self.part)
+            .unwrap_or_else(|unclear| panic!("{}: {unclear:?}", self.name))
+    }
 }
 
 /// Returns the time at which every case plays.
@@ -80,12 +92,22 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn case(folder: PathBuf) -> Case {
     let patch = json(&folder.join("case.json"));
+    let like = patch.get("like").and_then(Value::as_str);
+    let like = like.map(|like| json(&root().join(like).join("case.json")));
     let patched = |name: &str| {
         let mut document = json(&root().join(format!("base/{name}.json")));
-        if let Some(patch) = patch.get(name) {
+        let patches = like.iter().chain([&patch]);
+        for patch in patches.filter_map(|patch| patch.get(name)) {
             merge(&mut document, patch);
         }
         document
+    };
+    let words = |option: &str| -> Vec<String> {
+        let words = patch.get("part").and_then(|part| part.get(option));
+        let words = words.and_then(Value::as_array).into_iter().flatten();
+        words
+            .map(|word| word.as_str().expect("a word").to_owned())
+            .collect()
     };
     let name = folder
         .file_name()
@@ -97,6 +119,11 @@ fn case(folder: PathBuf) -> Case {
         observed: serde_json::from_value(patched("observed"))
             .unwrap_or_else(|e| panic!("{name}: {e}")),
         now: now(),
+        part: Asked {
+            targets: words("target"),
+            exclude: words("exclude"),
+            nodes: words("node"),
+        },
         detail: patch.get("detail").is_some_and(|detail| detail == true),
         name,
         folder,
@@ -132,7 +159,7 @@ pub(crate) fn expect(path: &Path, text: &str) -> Result<(), String> {
 fn each_case_shows_its_plan_and_status() {
     let mut problems = Vec::new();
     for case in cases() {
-        let plan = plan(&case.topology, &case.observed, case.now);
+        let plan = case.plan();
         let style = style(case.detail);
         let shown = [
             ("plan.txt", render(&plan, &style)),
@@ -151,7 +178,8 @@ fn each_case_shows_its_plan_and_status() {
 fn each_case_shows_its_drift() {
     let shown = cases().into_iter().map(|case| {
         let plan = plan(&case.topology, &case.observed, case.now);
-        let drift = drift(&plan, &case.observed);
+        let selection = case.part.look_up(&plan).expect("words that are known");
+        let drift = drift(&plan, &case.observed, &selection);
         let text = render_drift(&drift, &style(case.detail));
         format!("## {}\n\n{text}\n\n", case.name)
     });
@@ -162,7 +190,7 @@ fn each_case_shows_its_drift() {
 #[test]
 fn every_case_gives_a_sound_plan_and_the_same_bytes_twice() {
     for case in cases() {
-        let make = || plan(&case.topology, &case.observed, case.now);
+        let make = || case.plan();
         let first = make();
         assert_eq!(lint(&first), Vec::<String>::new(), "{}", case.name);
         let bytes = |plan: &Plan| serde_json::to_vec(plan).expect("a plan serialises");

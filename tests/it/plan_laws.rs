@@ -25,7 +25,7 @@ use bkpctl::plan::{Plan, lint, plan, simulate};
 use proptest::prelude::*;
 
 const HOUR: i64 = 3_600_000_000_000;
-const NOW: Timestamp = Timestamp(1_795_410_000_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_795_410_000_000_000_000);
 const BINARY: &str = "b1b1b1b1";
 
 /// Draws from bytes that proptest makes, so that a failure shrinks to few and low throws.
@@ -811,7 +811,7 @@ fn copies_until(topology: &Topology, phase: usize) -> BTreeSet<(&Name, &Name)> {
     }
 }
 
-fn world() -> impl Strategy<Value = (Topology, Observed)> {
+pub(crate) fn world() -> impl Strategy<Value = (Topology, Observed)> {
     proptest::collection::vec(any::<u8>(), 0..400).prop_map(|bytes| {
         let mut dice = Dice(&bytes);
         let topology = topology(&mut dice);

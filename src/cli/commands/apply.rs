@@ -188,9 +188,10 @@ fn carry_out(context: &Context, args: &Apply, prepared: Prepared) -> Outcome {
     drop(look.fleet);
     context.print(&render::apply::end_table(&look.plan, &applied));
     // Look again, whatever happened: the report must say what is, not what was meant.
-    let after = look.again.plan_now()?;
+    let part = look.plan.part.as_ref().map(|part| part.selection.clone());
+    let (whole, after) = look.again.plan_now(&part.unwrap_or_default())?;
     context.print(&render::status::render_status(
-        &after,
+        &whole,
         &context.style(false),
     ));
     context.print(&render::apply::convergence(&applied, &after));

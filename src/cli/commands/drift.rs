@@ -4,13 +4,15 @@ use crate::cli::args;
 use crate::cli::commands::plan;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::part;
 use crate::cli::render;
 use crate::plan::drift::{Drift, drift};
 
 /// Looks, compares, shows; changes nothing.
 pub fn run(context: &Context, args: &args::Drift) -> Outcome {
     let (plan, observed) = plan::make(context, &args.nodes, args.facts.as_deref())?;
-    let drift = drift(&plan, &observed);
+    let selection = part::look_up(&plan, &args.part.asked())?;
+    let drift = drift(&plan, &observed, &selection);
     if args.json {
         context.print_json(&drift)?;
     } else {

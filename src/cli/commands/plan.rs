@@ -8,7 +8,7 @@ use crate::cli::commands::observe;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render;
-use crate::cli::{commit_files, documents};
+use crate::cli::{commit_files, documents, part};
 use crate::model::Observed;
 use crate::plan::Plan;
 use crate::plan::change::Action;
@@ -18,7 +18,9 @@ pub mod save_load;
 
 /// Looks, plans, shows.
 pub fn run(context: &Context, args: &args::Plan) -> Outcome {
-    let (plan, _) = &make(context, &args.nodes, args.facts.as_deref())?;
+    let (plan, observed) = make(context, &args.nodes, args.facts.as_deref())?;
+    let topology = plan.topology.clone();
+    let plan = &part::narrow(plan, &topology, &observed, &args.part.asked())?;
     let saved = args.out.as_ref().map(|file| save(args, plan, file));
     let saved = saved.transpose()?;
     if args.json {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::apply::outcome::{Ended, Outcome};
 use crate::cli::progress::labels;
+use crate::cli::render::plan::left_out;
 use crate::cli::render::text::escape;
 use crate::plan::Plan;
 use crate::plan::change::CopyState;
@@ -46,7 +47,17 @@ pub fn end_table(plan: &Plan, outcome: &Outcome) -> String {
 }
 
 /// Says whether a new look agrees with what was meant, and what is protected now.
+///
+/// After a part it says so of the part, and what there is besides.
 pub fn convergence(outcome: &Outcome, after: &Plan) -> String {
+    let words = converged(outcome, after);
+    match left_out(after).filter(|_| after.left_out() > 0) {
+        Some(rest) => format!("{words}\n{rest}"),
+        None => words,
+    }
+}
+
+fn converged(outcome: &Outcome, after: &Plan) -> String {
     let open = after.actions.len();
     if outcome.failed() > 0 || outcome.skipped() > 0 {
         return format!(
@@ -59,6 +70,9 @@ pub fn convergence(outcome: &Outcome, after: &Plan) -> String {
             "A new look finds {open} {} left to do. Next: bkpctl plan",
             plural(open, "change", "changes")
         );
+    }
+    if after.left_out() > 0 {
+        return "A new look agrees: nothing is left to do now of this part.".to_owned();
     }
     let fresh = after
         .protection

@@ -17,7 +17,10 @@ pub fn render(drift: &Drift, style: &Style) -> String {
         ));
     }
     let mut head = if drift.is_none() {
-        let words = "No drift:";
+        let words = match drift.part {
+            Some(_) => "No drift in this part:",
+            None => "No drift:",
+        };
         format!(
             "{} what was applied to {} is as it was put there",
             style.paint(Tone::Good, words),
@@ -41,6 +44,16 @@ pub fn render(drift: &Drift, style: &Style) -> String {
         lines.push(format!(
             "Besides, the topology wants {count} that nothing has yet: bkpctl plan"
         ));
+    }
+    if let Some(part) = &drift.part {
+        let options = part.selection.options().join(" ");
+        lines.push(match part.left_out {
+            0 => format!("Nothing that {options} leaves out has drifted."),
+            n => {
+                let more = text::count(n, "more thing has", "more things have");
+                format!("{more} drifted that {options} leaves out: bkpctl drift shows all.")
+            }
+        });
     }
     if !drift.is_none() {
         lines.push(

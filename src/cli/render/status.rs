@@ -237,7 +237,7 @@ fn lost(page: &mut Page<'_>, plan: &Plan, style: &Style) {
 }
 
 fn next(plan: &Plan) -> String {
-    let open = |finding: &&Finding| finding.severity == Severity::Error && !finding.fixed_by_plan;
+    let open = |finding: &&Finding| finding.severity == Severity::Error && finding.is_open();
     let (rules, causes): (Vec<&Finding>, Vec<&Finding>) = plan
         .findings
         .iter()

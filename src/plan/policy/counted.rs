@@ -24,6 +24,9 @@ impl Outlook<'_> {
                 let when = match protection.state {
                     CopyState::Fresh | CopyState::Late => When::After,
                     CopyState::Missing if draft.will(&goal) => When::After,
+                    CopyState::Missing if draft.leaves_copy(self.world.topology, demand) => {
+                        When::LeftOut
+                    }
                     CopyState::Missing if self.out_of_sight(source) => When::Unseen,
                     CopyState::Missing => return None,
                     CopyState::Unknown => When::Unseen,
@@ -62,6 +65,8 @@ impl Outlook<'_> {
                 continue;
             } else if up_to(When::Unseen) >= wanted {
                 Verdict::Unknown
+            } else if up_to(When::LeftOut) >= wanted {
+                Verdict::LeftOut
             } else if up_to(When::Later) >= wanted {
                 Verdict::Warn
             } else {

@@ -75,7 +75,7 @@ impl Outlook<'_> {
                 verdict = Verdict::Deny;
             }
         }
-        for protection in self.protection {
+        for (demand, protection) in self.demands.copies.iter().zip(self.protection) {
             let own = match protection.state {
                 CopyState::Fresh | CopyState::Waiting => continue,
                 CopyState::Unknown => Verdict::Unknown,
@@ -84,7 +84,9 @@ impl Outlook<'_> {
                     if self.fresh_after(draft, &protection.source, &protection.datastore, left) {
                         continue;
                     }
-                    if self.out_of_sight(&protection.source) {
+                    if draft.leaves_copy(self.world.topology, demand) {
+                        Verdict::LeftOut
+                    } else if self.out_of_sight(&protection.source) {
                         Verdict::Unknown
                     } else {
                         Verdict::Deny
@@ -126,6 +128,9 @@ impl Outlook<'_> {
                 CopyState::Waiting => Verdict::Warn,
                 CopyState::Unknown => Verdict::Unknown,
                 _ if draft.will(&goal) || proof.age.is_some_and(|age| age <= within) => continue,
+                _ if draft.leaves_proof(self.world.topology, &proof.drill, &proof.source) => {
+                    Verdict::LeftOut
+                }
                 _ if self.restorer_out_of_sight(proof) => Verdict::Unknown,
                 _ => Verdict::Deny,
             };

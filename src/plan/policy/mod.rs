@@ -1,7 +1,8 @@
 //! Rules over the whole system, judged by how it stands after the plan.
 //!
 //! A plan that cures a violation is not denied by it. What only a later phase makes
-//! good is a warning, and what can't be seen is unknown.
+//! good is a warning, and what can't be seen is unknown. A part of a plan is judged by how the
+//! system stands after the part, and is not denied for what is left out of it.
 
 mod counted;
 mod coverage;
@@ -35,6 +36,8 @@ enum When {
     After,
     /// It can't be seen.
     Unseen,
+    /// It is left out of this part of a plan.
+    LeftOut,
     /// In a later phase, or with a later version.
     Later,
 }
@@ -95,7 +98,7 @@ pub(super) fn policy(outlook: &Outlook<'_>, draft: &mut Draft) -> Vec<PolicyLine
     }
     for (name, code, figures) in [
         ("restore", "BK619", outlook.restore()),
-        ("encryption", "BK615", outlook.encryption()),
+        ("encryption", "BK615", outlook.encryption(draft)),
         ("immutability", "BK614", outlook.immutability()),
         ("retention", "BK618", outlook.retention()),
         ("capacity", "BK616", outlook.room()),
@@ -216,8 +219,9 @@ impl Outlook<'_> {
 /// Returns the worse of two verdicts of one rule.
 fn worse(a: Verdict, b: Verdict) -> Verdict {
     let rank = |verdict: Verdict| match verdict {
-        Verdict::Deny => 3,
-        Verdict::Unknown => 2,
+        Verdict::Deny => 4,
+        Verdict::Unknown => 3,
+        Verdict::LeftOut => 2,
         Verdict::Warn => 1,
         _ => 0,
     };

@@ -7,9 +7,10 @@ use super::{Judged, Outlook, worse};
 use crate::model::observed::KeyState;
 use crate::model::retention::Keep;
 use crate::model::topology::Work;
-use crate::model::{Name, Period};
+use crate::model::{Address, Name, Period};
 use crate::plan::change::Verdict;
 use crate::plan::cycle;
+use crate::plan::draft::Draft;
 use crate::plan::forecast::ForecastOutlook;
 use crate::plan::words;
 
@@ -38,7 +39,7 @@ impl Outlook<'_> {
     }
 
     /// Every repository is sealed for the key that the topology names.
-    pub(super) fn encryption(&self) -> Option<Judged> {
+    pub(super) fn encryption(&self, draft: &Draft) -> Option<Judged> {
         let topology = self.world.topology;
         let (mut verdict, mut short, mut sealed) = (Verdict::Pass, Vec::new(), 0);
         for (name, datastore) in &topology.datastores {
@@ -47,7 +48,14 @@ impl Outlook<'_> {
             let own = match (seen, key) {
                 _ if datastore.pbs => Verdict::Unknown,
                 (Some(facts), Some(KeyState::Present { domain, .. })) => match &facts.marker {
-                    Some(marker) if marker.domain != *domain => Verdict::Deny,
+                    Some(marker) if marker.domain != *domain => {
+                        let address = Address::new("datastore", name);
+                        if draft.leaves_thing(topology, &address) {
+                            Verdict::LeftOut
+                        } else {
+                            Verdict::Deny
+                        }
+                    }
                     // Where none is yet, one is made that is sealed for its key.
                     _ => Verdict::Pass,
                 },
@@ -56,7 +64,7 @@ impl Outlook<'_> {
             };
             match own {
                 Verdict::Pass => sealed += 1,
-                Verdict::Deny => {
+                Verdict::Deny | Verdict::LeftOut => {
                     short.push(format!("{name} is not sealed for key {}", datastore.key));
                 }
                 _ => {}

@@ -70,10 +70,26 @@ pub(super) fn prepare(context: &Context, args: &Apply) -> Result<Option<Prepared
     } else {
         None
     };
+    let asked = args.part.asked();
+    if !asked.is_whole() && (saved.is_some() || args.resume) {
+        let (what, help) = if saved.is_some() {
+            (
+                "a saved plan is carried out as it was read",
+                "save the part: bkpctl plan --target ADDRESS -o FILE",
+            )
+        } else {
+            (
+                "--resume goes on with what was begun, whole or part",
+                "leave --target, --exclude and --node away",
+            )
+        };
+        return Err(Failure::new(format!("{what}; nothing was changed")).help(help));
+    }
     if let Some(saved) = saved {
         return from_file(context, args, saved).map(Some);
     }
-    let look = context.look(&args.topology, &args.reach)?;
+    let mut look = context.look(&args.topology, &args.reach)?;
+    look.narrow(&asked)?;
     expect(args.expect.as_deref(), &look.plan, &args.topology)?;
     if args.resume {
         return resume::resume(context, args, look);

@@ -11,7 +11,7 @@ use crate::cli::args::Apply;
 use crate::cli::context::{Context, Look};
 use crate::cli::exit::Failure;
 use crate::model::Name;
-use crate::plan::readiness::Readiness;
+use crate::plan::selection::Selection;
 use crate::run::journal::Opening;
 use crate::run::message::Fault;
 use crate::run::node::{NodeCall, NodeReply};
@@ -20,7 +20,7 @@ use crate::run::node::{NodeCall, NodeReply};
 pub(super) fn resume(
     context: &Context,
     args: &Apply,
-    look: Look,
+    mut look: Look,
 ) -> Result<Option<Prepared>, Failure> {
     let openings = openings(&look)?;
     let newest = openings.iter().max_by_key(|(_, opening)| opening.line.time);
@@ -37,8 +37,8 @@ pub(super) fn resume(
         .filter(|(_, opening)| opening.line.plan.as_deref() == Some(id.as_str()))
         .collect();
     let lines = || of_it.iter().map(|(_, opening)| &opening.line);
-    let was_planned: BTreeSet<&str> = lines()
-        .flat_map(|line| line.actions.iter().map(String::as_str))
+    let was_planned: BTreeSet<String> = lines()
+        .flat_map(|line| line.actions.iter().cloned())
         .collect();
     let allowed_then: BTreeSet<&String> = lines().flat_map(|line| &line.allowed).collect();
     let done: u64 = of_it.iter().map(|(_, opening)| opening.done).sum();
@@ -52,23 +52,15 @@ pub(super) fn resume(
             format!(" Allowed then, and so now: {}.", allowed.join(", "))
         }
     ));
-    let readiness = look
-        .plan
-        .actions
-        .iter()
-        .zip(as_planned(&look.plan))
-        .map(|(action, standing)| match standing {
-            Readiness::Ready if !was_planned.contains(action.label().as_str()) => {
-                Readiness::Deferred("it was no part of what is resumed".to_owned())
-            }
-            standing => standing,
-        })
-        .collect();
+    look.go_on_with(&Selection {
+        begun: Some(was_planned),
+        ..Selection::default()
+    });
     let allowed = args.allow.iter().chain(allowed_then).cloned().collect();
     let resumes = of_it.iter().map(|(node, _)| node.clone()).collect();
     Ok(Some(Prepared {
         id,
-        readiness,
+        readiness: as_planned(&look.plan),
         allowed,
         resumes: Some(resumes),
         look,

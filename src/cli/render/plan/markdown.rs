@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::words::{
     change, changes_by_node, changes_space, data_words, gate_words, has_news, has_phases, is_data,
-    kind, label, phase, summary, why,
+    kind, label, left_out, part, phase, summary, why,
 };
 use crate::cli::render::markdown::{Part, comment, list, prose, table};
 use crate::cli::render::text::{Style, count};
@@ -65,7 +65,11 @@ fn head(plan: &Plan) -> String {
     if plan.denied() {
         parts.push("policy not met".to_owned());
     }
+    parts.extend(part(plan).map(|part| format!("part `{part}`")));
     let _ = write!(text, "{}\n\n", parts.join(" · "));
+    if let Some(left) = left_out(plan) {
+        let _ = write!(text, "{}\n\n", prose(&left));
+    }
     text
 }
 
@@ -86,7 +90,7 @@ fn worst(plan: &Plan) -> &'static str {
         || of_severity(plan, Severity::Warning).next().is_some()
     {
         "⚠️"
-    } else if plan.is_empty() {
+    } else if plan.is_empty() && plan.left_out() == 0 {
         "✅"
     } else {
         "🔵"
@@ -94,7 +98,7 @@ fn worst(plan: &Plan) -> &'static str {
 }
 
 fn of_severity(plan: &Plan, severity: Severity) -> impl Iterator<Item = &Finding> {
-    let of = move |finding: &&Finding| finding.severity == severity && !finding.fixed_by_plan;
+    let of = move |finding: &&Finding| finding.severity == severity && finding.is_open();
     plan.findings.iter().filter(of)
 }
 
@@ -127,7 +131,9 @@ fn findings(plan: &Plan) -> Option<Part> {
 }
 
 fn notes(plan: &Plan) -> Option<Part> {
-    let rows: Vec<_> = of_severity(plan, Severity::Note).map(finding).collect();
+    let notes = plan.findings.iter();
+    let notes = notes.filter(|f| f.severity == Severity::Note && !f.fixed_by_plan);
+    let rows: Vec<_> = notes.map(finding).collect();
     let head = format!(
         "<details><summary>{}</summary>\n\n",
         count(rows.len(), "note", "notes")
@@ -156,6 +162,9 @@ fn finding(finding: &Finding) -> String {
             let _ = writeln!(text, "  - → {}", prose(fix));
         }
         (None, false) => {}
+    }
+    if finding.is_beside() {
+        text.push_str("  - left out of this part\n");
     }
     text
 }
@@ -214,6 +223,7 @@ fn policy(plan: &Plan) -> Option<Part> {
             Verdict::Warn if line.standing => "⚠️ worth a look",
             Verdict::Warn => "⚠️ holds after a later phase",
             Verdict::Unknown => "⚠️ not all was seen",
+            Verdict::LeftOut => "⚠️ not by this part",
             Verdict::Waived => "➖ set aside",
             Verdict::NotChecked => "➖ not checked",
         };

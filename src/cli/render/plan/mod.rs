@@ -4,9 +4,10 @@ pub mod markdown;
 mod words;
 
 use crate::cli::render::forecast;
+pub(super) use crate::cli::render::plan::words::left_out;
 use crate::cli::render::plan::words::{
     change_words, changes_by_node, changes_space, data_words, file_diff, gate_words, has_news,
-    has_phases, is_data, kind, label, phase, rule, summary,
+    has_phases, is_data, kind, label, part, phase, rule, summary,
 };
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
 use crate::model::Timestamp;
@@ -34,6 +35,7 @@ pub fn render(plan: &Plan, style: &Style) -> String {
     policy(&mut page, plan, style);
     page.gap();
     page.hanging("", 0, &summary(plan), None);
+    rest(&mut page, plan);
     if style.next {
         page.hanging("", 0, &format!("Next: {}", next(plan)), Some(Tone::Heading));
     }
@@ -76,6 +78,13 @@ fn short_id(saved: &SavedPlan) -> String {
     escape(&saved.id.chars().take(12).collect::<String>())
 }
 
+/// Says what the whole plan would do besides: a part never passes for all.
+fn rest(page: &mut Page<'_>, plan: &Plan) {
+    if let Some(words) = left_out(plan) {
+        page.hanging("", 0, &words, None);
+    }
+}
+
 fn header(plan: &Plan, style: &Style) -> String {
     let mut parts = vec![style.paint(Tone::Heading, plan.topology.name.as_str())];
     let lost = plan
@@ -89,6 +98,7 @@ fn header(plan: &Plan, style: &Style) -> String {
         nodes.push_str(&style.paint(Tone::Bad, &format!("{lost} not reached")));
     }
     parts.push(nodes);
+    parts.extend(part(plan).map(|part| format!("part: {part}")));
     parts.extend(took(style));
     parts.join(" · ")
 }
@@ -103,12 +113,14 @@ fn in_sync(page: &mut Page<'_>, plan: &Plan, style: &Style) {
     let nodes = text::count(plan.nodes.len(), "node", "nodes");
     // Something that is not carried out or only warned of is not what people call in sync.
     let calm = plan.findings.iter().all(|f| f.severity == Severity::Note);
-    let verdict = if calm {
-        style.paint(Tone::Good, "In sync:")
-    } else {
-        style.paint(Tone::Caution, "Nothing to change:")
+    let verdict = match &plan.part {
+        // Whoever looked at a part only does not know that all is in sync.
+        Some(_) => style.paint(Tone::Heading, "Nothing to change in this part:"),
+        None if calm => style.paint(Tone::Good, "In sync:"),
+        None => style.paint(Tone::Caution, "Nothing to change:"),
     };
     let mut parts = vec![format!("{verdict} {}", plan.topology.name), nodes];
+    parts.extend(part(plan));
     parts.extend(took(style));
     page.line(&parts.join(" · "));
     for line in protection(plan) {
@@ -119,6 +131,10 @@ fn in_sync(page: &mut Page<'_>, plan: &Plan, style: &Style) {
     space(page, plan, style);
     phases(page, plan, style);
     policy(page, plan, style);
+    if plan.part.is_some() {
+        page.gap();
+        rest(page, plan);
+    }
 }
 
 /// Sums up copies and proofs: how many, how old, how sure.
@@ -248,9 +264,15 @@ fn one_finding(page: &mut Page<'_>, finding: &Finding, width: usize, style: &Sty
     let next = match (&finding.fix, finding.fixed_by_plan) {
         (_, true) => "fixed by this plan".to_owned(),
         (Some(fix), false) => format!("→ {}", escape(fix)),
-        (None, false) => return,
+        (None, false) => String::new(),
     };
-    page.hanging(&indent, INDENT, &next, None);
+    if !next.is_empty() {
+        page.hanging(&indent, INDENT, &next, None);
+    }
+    if finding.is_beside() {
+        let words = "left out of this part";
+        page.hanging(&indent, INDENT, words, Some(Tone::Quiet));
+    }
 }
 
 fn changes(page: &mut Page<'_>, plan: &Plan, style: &Style) {
@@ -437,7 +459,9 @@ fn next(plan: &Plan) -> String {
             .into_iter()
             .map(|gate| format!(" --allow {gate}"))
             .collect();
-        let apply = format!("bkpctl apply{}", allowed.concat());
+        let options = plan.part.iter().flat_map(|part| part.selection.options());
+        let options: Vec<String> = options.map(|option| format!(" {option}")).collect();
+        let apply = format!("bkpctl apply{}{}", options.concat(), allowed.concat());
         let destroys = plan
             .gates()
             .iter()
@@ -452,9 +476,10 @@ fn next(plan: &Plan) -> String {
     let open = plan
         .findings
         .iter()
-        .find(|finding| finding.severity == Severity::Error && !finding.fixed_by_plan);
+        .find(|finding| finding.severity == Severity::Error && finding.is_open());
     match open {
         Some(finding) => mend(finding),
+        None if plan.left_out() > 0 => "bkpctl plan".to_owned(),
         None => "bkpctl status".to_owned(),
     }
 }

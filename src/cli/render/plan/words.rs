@@ -247,6 +247,7 @@ pub(super) fn rule(line: &PolicyLine) -> String {
         Verdict::Warn if line.standing => format!("{} {detail} ⚠", line.rule),
         Verdict::Warn => format!("{} {detail} ⚠ more later", line.rule),
         Verdict::Unknown => format!("{} {detail} ? not all seen", line.rule),
+        Verdict::LeftOut => format!("{} {detail} ⚠ not by this part", line.rule),
         Verdict::Waived => format!("{} {detail}", line.rule),
         Verdict::NotChecked => format!("{} not checked ({detail})", line.rule),
     }
@@ -287,6 +288,32 @@ pub(super) fn summary(plan: &Plan) -> String {
     } else {
         format!("{}.", parts.join(", "))
     }
+}
+
+/// Says which part of the whole plan it is, in the words that chose it.
+pub(super) fn part(plan: &Plan) -> Option<String> {
+    let selection = &plan.part.as_ref()?.selection;
+    Some(match selection.begun {
+        Some(_) => "what was begun".to_owned(),
+        None => selection.options().join(" "),
+    })
+}
+
+/// Says how much the whole plan would do besides.
+pub(in crate::cli::render) fn left_out(plan: &Plan) -> Option<String> {
+    let selection = &plan.part.as_ref()?.selection;
+    let more = match plan.left_out() {
+        0 => return Some("The whole plan has nothing more to do.".to_owned()),
+        n => text::count(n, "more change", "more changes"),
+    };
+    let is = if plan.left_out() == 1 { "is" } else { "are" };
+    Some(match selection.begun {
+        Some(_) => format!("{more} {is} no part of what is resumed, and left for a new plan."),
+        None => format!(
+            "{more} {is} left out by {}: bkpctl plan shows all.",
+            selection.options().join(" ")
+        ),
+    })
 }
 
 /// Returns whether a filesystem's line says more than that nothing changes.
