@@ -224,15 +224,12 @@ fn programs(
     let here = world.topology.sources.iter();
     for (name, source) in here.filter(|(_, source)| source.on == *node) {
         let address = Address::new(PROGRAM_OF, name);
-        let runs = |datastore: &Name| {
-            draft.will(&Goal::Copy {
-                source: name.clone(),
-                datastore: datastore.clone(),
-            })
-        };
+        // A sync brings a copy too, and runs no program.
+        let mut pending = draft.proposals.iter().filter(|p| p.deferred.is_none());
+        let runs = pending.any(|p| matches!(&p.step, Step::Copy { source, .. } if source == name));
         let allowed = before.objects.get(&address).cloned();
         let words = match source::program(source) {
-            Some(now) if world.topology.datastores.keys().any(runs) => Some(now),
+            Some(now) if runs => Some(now),
             Some(_) => allowed,
             None => None,
         };
