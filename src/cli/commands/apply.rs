@@ -18,6 +18,7 @@ use crate::cli::render::text::Style;
 use crate::cli::signal;
 use crate::model::Name;
 use crate::plan::Plan;
+use crate::plan::need::nodes;
 use crate::plan::readiness::{Readiness, readiness};
 use crate::run::message::{Fault, FaultKind};
 
@@ -94,11 +95,18 @@ fn refuse_errors(plan: &Plan) -> Result<(), Failure> {
 
 /// A key that may only look would fail at each change, one by one.
 fn refuse_keys_that_only_look(prepared: &Prepared) -> Result<(), Failure> {
-    let fleet = &prepared.look.fleet;
+    let (fleet, plan) = (&prepared.look.fleet, &prepared.look.plan);
+    let of_part = plan.part.as_ref();
+    let of_part = of_part.map(|_| nodes(&plan.topology, prepared.ready()));
     let only: Vec<&str> = fleet
         .topology
         .nodes
         .keys()
+        .filter(|node| {
+            of_part
+                .as_ref()
+                .is_none_or(|of_part| of_part.contains(*node))
+        })
         .map(Name::as_str)
         .filter(|node| fleet.only_looks(node))
         .collect();
