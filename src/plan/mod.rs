@@ -52,6 +52,7 @@ pub mod selection;
 mod share;
 pub mod simulate;
 mod source;
+mod standing;
 mod sync;
 mod thin;
 mod unsupported;

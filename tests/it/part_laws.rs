@@ -1,12 +1,12 @@
 //! Laws that every part of a plan obeys, over topologies and states made up by dice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bkpctl::cli::render::{Style, render, render_markdown};
 use bkpctl::model::observed::NodeState;
 use bkpctl::model::topology::Content;
 use bkpctl::model::{Address, Name, Observed, Topology};
-use bkpctl::plan::change::{Action, Step};
+use bkpctl::plan::change::{Action, PhaseState, Step};
 use bkpctl::plan::readiness::{Readiness, readiness};
 use bkpctl::plan::selection::{Asked, Selection, Unclear};
 use bkpctl::plan::{Plan, lint, plan, plan_of, plan_part, simulate};
@@ -149,18 +149,26 @@ fn touches(topology: &Topology, action: &Action, address: &Address) -> bool {
     }
 }
 
-/// Carries plans out until nothing is left to do, the first one being a part or the whole.
-fn carried_out(topology: &Topology, observed: &Observed, first: &Plan) -> Observed {
+/// Carries plans out until nothing is left to do, the first one being a part or the whole, and
+/// returns the state with the phases that are complete.
+fn carried_out(topology: &Topology, observed: &Observed, first: &Plan) -> (Observed, Vec<Name>) {
     let mut after = simulate(observed, first);
     for _ in 0..=topology.phases.len() + 2 {
         after = simulate(&after, &plan(topology, &after, NOW));
     }
+    let phases = plan(topology, &after, NOW).phases.into_iter();
+    let complete = phases.filter(|phase| phase.state == PhaseState::Complete);
+    let complete = complete.map(|phase| phase.name).collect();
     // In which order independent things happened is nobody's matter.
     for state in after.nodes.values_mut() {
         let NodeState::Reached(facts) = state else {
             continue;
         };
         for store in facts.datastores.values_mut() {
+            // A phase is complete by its own record or by that of a later one.
+            if let Some(managed) = &mut store.managed {
+                (managed.phases, managed.generation) = (BTreeMap::new(), 0);
+            }
             store.proofs.sort_by_key(|proof| format!("{proof:?}"));
             for heads in store.snapshots.values_mut() {
                 heads.sort_by_key(|head| format!("{head:?}"));
@@ -170,7 +178,7 @@ fn carried_out(topology: &Topology, observed: &Observed, first: &Plan) -> Observ
             nfs.exports.sort_by_key(|export| format!("{export:?}"));
         }
     }
-    after
+    (after, complete)
 }
 
 proptest! {
@@ -274,7 +282,7 @@ proptest! {
         };
         let by_parts = carried_out(&topology, &observed, &part);
         let at_once = carried_out(&topology, &observed, &whole);
-        let lines = |state: &Observed| serde_json::to_string_pretty(state).expect("JSON");
+        let lines = |state: &(Observed, Vec<Name>)| serde_json::to_string_pretty(state).expect("JSON");
         let (by_parts, at_once) = (lines(&by_parts), lines(&at_once));
         let diff = similar::TextDiff::from_lines(&by_parts, &at_once);
         let diff = diff.unified_diff().to_string();
