@@ -414,14 +414,30 @@ pub(super) fn reserve_of_node(
 }
 
 /// Says that an action's bytes do not fit.
-pub(super) fn too_big(address: Address, landing: &Landing, must_fit: ByteSize) -> Finding {
+pub(super) fn too_big(
+    address: Address,
+    landing: &Landing,
+    must_fit: ByteSize,
+    lasting: Lasting,
+) -> Finding {
     let free = landing.free.unwrap_or_default();
     let place = format!("{}:{}", landing.node, landing.path);
-    let mut because = vec![
-        "free space is counted after the other copies of this plan".to_owned(),
-        "a first copy must fit as if nothing were shared or compressed".to_owned(),
-    ];
-    let mut fix = "free some space there, lower the reserve, or name another datastore";
+    let mut because = vec!["free space is counted after the other copies of this plan".to_owned()];
+    let (elsewhere, mut fix) = match lasting {
+        Lasting::Kept => {
+            let whole = "a first copy must fit as if nothing were shared or compressed";
+            because.push(whole.to_owned());
+            (
+                "name another datastore",
+                "free some space there, lower the reserve, or name another datastore".to_owned(),
+            )
+        }
+        Lasting::Scratch => (
+            "name another scratch place",
+            "free some space there, name another scratch place, or restore a smaller source"
+                .to_owned(),
+        ),
+    };
     let message = match &landing.limit {
         Some(Limit::Reserve) => format!(
             "up to {must_fit} would land on {place} and leave less than the reserve of {}; {free} is free",
@@ -429,14 +445,16 @@ pub(super) fn too_big(address: Address, landing: &Landing, must_fit: ByteSize) -
         ),
         Some(Limit::ThinPool { pool, free }) => {
             because.push("a thin pool that is full fails every guest in it".to_owned());
-            fix = "free some space in the pool, extend it, or name another datastore";
+            fix = format!("free some space in the pool, extend it, or {elsewhere}");
             format!(
                 "up to {must_fit} would land on {place}, and thin pool {pool} below it has {free} left"
             )
         }
         Some(Limit::Inodes { needed, free }) => {
             because.clear();
-            fix = "remove small files there, or name a scratch place with room for them";
+            fix = String::from(
+                "remove small files there, or name a scratch place with room for them",
+            );
             format!(
                 "{} would land on {place}, where {free} inodes are free",
                 words::count(*needed, "entry", "entries")
@@ -452,6 +470,15 @@ pub(super) fn too_big(address: Address, landing: &Landing, must_fit: ByteSize) -
     Finding::error("BK201", address, message)
         .because(because)
         .fix(fix)
+}
+
+/// How long something stays where it lands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// A copy, which is kept.
+    Kept,
+    /// What a drill restores, and removes again.
+    Scratch,
 }
 
 /// Says that an action fits by what the source grew, and not if everything in it changed.

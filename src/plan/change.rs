@@ -472,8 +472,10 @@ pub enum Verdict {
     Pass,
     /// It does not hold yet, and a later phase of this topology makes it hold.
     Warn,
-    /// It does not hold.
+    /// It does not hold, and could not as this topology is declared.
     Deny,
+    /// It does not hold, and would if nothing kept what is declared from being done.
+    Short,
     /// It can't be told.
     Unknown,
     /// It does not hold after this part of a plan, and what is left out of it is why.

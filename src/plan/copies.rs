@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use crate::model::snapshot::SnapshotHead;
 use crate::model::{Address, Name};
-use crate::plan::capacity::{self, Bytes, Spot};
+use crate::plan::capacity::{self, Bytes, Lasting, Spot};
 use crate::plan::change::{CopyState, Finding, Gate, GateKind, Protection, Step};
 use crate::plan::demand::Demand;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
+use crate::plan::mount;
 use crate::plan::source;
 
 /// Judges a demanded copy as it is now.
@@ -17,7 +18,7 @@ pub(super) fn protection(world: World<'_>, demand: &Demand<'_>, open: bool) -> P
     let age = newest.map(|head| world.now.since(head.started));
     let state = if !open || demand.barred.is_some() {
         CopyState::Waiting
-    } else if world.served(demand.datastore).is_none() {
+    } else if world.served(demand.datastore).is_none() || mount::hides(world, demand.datastore) {
         CopyState::Unknown
     } else {
         match (age, demand.rpo) {
@@ -37,6 +38,13 @@ pub(super) fn protection(world: World<'_>, demand: &Demand<'_>, open: bool) -> P
     }
 }
 
+/// Tells whether a copy is to be made; what is on a disk that is not mounted is asked for as if
+/// it were not there.
+pub(super) fn is_due(world: World<'_>, protection: &Protection) -> bool {
+    matches!(protection.state, CopyState::Missing | CopyState::Late)
+        || mount::hides(world, &protection.datastore)
+}
+
 /// Plans the copies that sources make themselves.
 pub(super) fn copies(world: World<'_>, demands: &[&Demand<'_>], draft: &mut Draft) {
     let mut changed: BTreeSet<&Name> = BTreeSet::new();
@@ -51,10 +59,21 @@ pub(super) fn copies(world: World<'_>, demands: &[&Demand<'_>], draft: &mut Draf
             draft.find(changed_nature(demand.source, before, now));
         }
         incomplete(world, demand, draft);
-        if matches!(protection.state, CopyState::Missing | CopyState::Late) {
-            new_program(world, demand.source, &mut told, draft);
+        if is_due(world, &protection) {
+            new_program(
+                world,
+                demand.source,
+                "if that is what should run,",
+                &mut told,
+                draft,
+            );
             copy(world, demand, &protection, newest, nature.is_some(), draft);
         }
+    }
+    // Whoever reviews a change sees it now, and not only once a copy is due.
+    for demand in demands {
+        let when = "once its next copy is due,";
+        new_program(world, demand.source, when, &mut told, draft);
     }
 }
 
@@ -74,7 +93,13 @@ fn changed_nature(source: &Name, before: &str, now: &str) -> Finding {
 }
 
 /// Says, once a source, which program would run that was not allowed before.
-fn new_program(world: World<'_>, name: &Name, told: &mut BTreeSet<Name>, draft: &mut Draft) {
+fn new_program(
+    world: World<'_>,
+    name: &Name,
+    when: &str,
+    told: &mut BTreeSet<Name>,
+    draft: &mut Draft,
+) {
     let Some((now, before)) = source::new_program(world, name) else {
         return;
     };
@@ -91,7 +116,7 @@ fn new_program(world: World<'_>, name: &Name, told: &mut BTreeSet<Name>, draft: 
         Finding::warning("BK411", Address::new("source", name), message)
             .because(because)
             .fix(format!(
-                "if that is what should run, allow it with --allow source.{name}:command"
+                "{when} allow it with --allow source.{name}:command"
             )),
     );
 }
@@ -226,6 +251,7 @@ pub(super) fn propose_bytes(
             proposal.address.clone(),
             &landing,
             must_fit,
+            Lasting::Kept,
         ));
         proposal.deferred = Some(format!("it does not fit on {}:{}", spot.node, spot.path));
     } else if possible {

@@ -130,15 +130,10 @@ impl Site<'_> {
     /// Returns why nothing can be said of what is in the datastore, if so: it lies on something
     /// that is not mounted, and whoever exports that was not reached.
     fn out_of_sight(&self, draft: &Draft) -> Option<String> {
-        self.place.mount.as_ref()?;
-        if mount::is_mounted(self.world, self.name) {
+        if !mount::hides(self.world, self.name) {
             return None;
         }
         let server = self.world.topology.share_of(self.name);
-        if server.is_some_and(|(_, share)| self.world.observed.reached(share.on.as_str()).is_some())
-        {
-            return None;
-        }
         let obstacle = draft.obstacle(&Goal::Mounted(self.name.clone()));
         Some(match (obstacle, server) {
             (Some(why), _) => why.to_owned(),

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 
 use crate::model::markers::Proof;
 use crate::model::{Address, ByteSize, Name};
-use crate::plan::capacity::{self, Bytes, Spot};
+use crate::plan::capacity::{self, Bytes, Lasting, Spot};
 use crate::plan::change::{CopyState, Finding, ProofState, Step};
 use crate::plan::demand::ProofDemand;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
 use crate::plan::key;
+use crate::plan::mount;
 use crate::plan::source;
 use crate::plan::words;
 
@@ -45,7 +46,7 @@ pub(super) fn proof(world: World<'_>, demand: &ProofDemand<'_>, open: bool) -> P
     let age = passed.map(|proof| world.now.since(proof.at));
     let state = if !open || demand.barred.is_some() {
         CopyState::Waiting
-    } else if world.served(demand.from).is_none() {
+    } else if world.served(demand.from).is_none() || mount::hides(world, demand.from) {
         CopyState::Unknown
     } else {
         match (age, demand.within) {
@@ -74,7 +75,9 @@ pub(super) fn drills(world: World<'_>, demands: &[&ProofDemand<'_>], draft: &mut
     for demand in demands {
         failed(world, demand, draft);
         let state = proof(world, demand, true);
-        if matches!(state.state, CopyState::Missing | CopyState::Late) {
+        // What is on a disk that is not mounted is asked for as if it were not there.
+        let due = matches!(state.state, CopyState::Missing | CopyState::Late);
+        if due || mount::hides(world, demand.from) {
             drill(world, demand, &state, draft);
         }
     }
@@ -211,6 +214,7 @@ fn land(
             proposal.address.clone(),
             &landing,
             bytes.must_fit.unwrap_or_default(),
+            Lasting::Scratch,
         ));
         proposal.deferred = Some(format!("it does not fit on {node}:{scratch}"));
     }

@@ -45,6 +45,18 @@ pub(super) fn is_mounted(world: World<'_>, datastore: &Name) -> bool {
     point(world, datastore).is_some_and(|point| point.is_live())
 }
 
+/// Tells whether nothing can be said of what is in a datastore: it lies on something that is not
+/// mounted, and whoever exports that was not reached or is nobody.
+pub(super) fn hides(world: World<'_>, datastore: &Name) -> bool {
+    let declared = world.topology.datastores.get(datastore);
+    let place = declared.and_then(|declared| declared.first_place());
+    if place.is_none_or(|place| place.mount.is_none()) || is_mounted(world, datastore) {
+        return false;
+    }
+    let server = world.topology.share_of(datastore);
+    server.is_none_or(|(_, share)| world.observed.reached(share.on.as_str()).is_none())
+}
+
 /// Returns the unit's file of a datastore's mount where bkpctl keeps it, or would.
 pub(super) fn kept_unit(world: World<'_>, datastore: &Name) -> Option<(Name, String, bool)> {
     let point = point(world, datastore)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Address, Name};
-use crate::plan::change::{Action, Finding, Gate, Plan, Severity, Verdict};
+use crate::plan::change::{Action, Finding, Gate, Plan, PolicyLine, Severity, Verdict};
 use crate::plan::selection::MENDED_BY_THE_REST;
 
 impl Finding {
@@ -33,18 +33,49 @@ impl Plan {
 
     /// Returns whether a rule of the policy would not hold after it.
     pub fn denied(&self) -> bool {
+        let fails = |line: &PolicyLine| matches!(line.verdict, Verdict::Deny | Verdict::Short);
+        self.policy.iter().any(fails)
+    }
+
+    /// Returns whether it must not be carried out, since its topology breaks a rule.
+    ///
+    /// Where the topology keeps the rules and the world falls short of it, every action brings
+    /// the world nearer, and refusing them would only keep it short.
+    pub fn refused(&self) -> bool {
         self.policy.iter().any(|line| line.verdict == Verdict::Deny)
     }
 
-    /// Returns what a person mends first where a rule denies the plan: what keeps the rule from
-    /// holding if that is known, or else the broken rule itself.
+    /// Returns what a person mends first where a rule does not hold: the rule that the topology
+    /// breaks, or else what keeps the world from what is declared, as far as that is known.
     pub fn first_to_mend(&self) -> Option<&Finding> {
-        let open = |finding: &&Finding| finding.is_open() && finding.severity != Severity::Note;
-        let is_rule = |finding: &&Finding| finding.address.kind() == "policy";
-        let found = || self.findings.iter().filter(open);
-        found()
-            .find(|finding| !is_rule(finding) && finding.fix.is_some())
-            .or_else(|| found().find(is_rule))
+        self.rule_that_is(Verdict::Deny)
+            .or_else(|| self.first_obstacle())
+            .or_else(|| self.rule_that_is(Verdict::Short))
+    }
+
+    /// Returns what is said of the first rule that stands so.
+    fn rule_that_is(&self, verdict: Verdict) -> Option<&Finding> {
+        let mut rules = self.policy.iter().filter(|line| line.verdict == verdict);
+        rules.find_map(|line| {
+            self.findings.iter().find(|finding| {
+                let address = &finding.address;
+                address.kind() == "policy" && address.name().as_str() == line.rule
+            })
+        })
+    }
+
+    /// Returns the first error that something is to be done about and that is none of a rule, or
+    /// such a warning where a rule does not hold.
+    pub fn first_obstacle(&self) -> Option<&Finding> {
+        let of = |severity: Severity| {
+            self.findings.iter().find(move |finding| {
+                finding.severity == severity
+                    && finding.is_open()
+                    && finding.fix.is_some()
+                    && finding.address.kind() != "policy"
+            })
+        };
+        of(Severity::Error).or_else(|| of(Severity::Warning).filter(|_| self.denied()))
     }
 
     /// Returns whether a node was not reached, so that part of the state is not known.

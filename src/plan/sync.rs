@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{Address, Name};
 use crate::plan::capacity::{Bytes, Spot};
-use crate::plan::change::{CopyState, Protection, Step};
+use crate::plan::change::{Protection, Step};
 use crate::plan::copies;
 use crate::plan::demand::Demand;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
@@ -94,7 +94,7 @@ fn sync(world: World<'_>, batch: &[&Demand<'_>], draft: &mut Draft) {
 fn cargo<'a>(world: World<'_>, demand: &'a Demand<'a>, draft: &Draft) -> Option<Cargo<'a>> {
     let from = demand.from?;
     let protection = copies::protection(world, demand, true);
-    if !matches!(protection.state, CopyState::Missing | CopyState::Late) {
+    if !copies::is_due(world, &protection) {
         return None;
     }
     let there = source::newest(world, demand.source, from).map(|head| head.started);

@@ -1,6 +1,7 @@
 //! Integration tests: one binary.
 
 mod access_cases;
+mod apply_cut;
 mod apply_faults;
 mod architecture;
 mod canaries;
@@ -28,6 +29,7 @@ mod reader;
 mod readiness;
 mod reading_key;
 mod saved_plans;
+mod scenes;
 mod schemas;
 mod shells;
 mod sources;

@@ -356,3 +356,35 @@ fn a_broken_rule_has_its_own_exit_code_and_nothing_is_changed() {
     sandbox.run(&["apply", "--auto-approve"]).exits(4);
     assert!(!sandbox.join("first").exists());
 }
+
+#[test]
+fn an_apply_is_refused_where_the_topology_breaks_a_rule_and_not_where_the_world_falls_short() {
+    let rules = |copies: u32| format!("{ONE_MACHINE}policy {{ copies {copies}; rpo \"26h\" }}\n");
+    let sandbox = one_machine::sandbox(&rules(3));
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(4)
+        .says("BK601")
+        .says("nothing was changed");
+    assert!(!sandbox.join("first").exists());
+
+    // Two are declared, and something that is no folder lies where the second is to be.
+    let sandbox = one_machine::sandbox(&rules(2));
+    sandbox.write("second", "a file");
+    sandbox
+        .run(&["plan"])
+        .says("copies 1 of 2 ✗")
+        .says("Next: bkpctl apply; then mend");
+    sandbox
+        .run(&["apply", "--auto-approve"])
+        .exits(1)
+        .says("data → first");
+    let found = sandbox.run(&["snapshots", "--from", "first"]).exits(0);
+    assert!(found.stdout.contains("data"), "{}", found.stdout);
+    fs::remove_file(sandbox.join("second")).expect("the file");
+    sandbox.run(&["apply", "--auto-approve"]).exits(0);
+    sandbox
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(0)
+        .says("copies 2 of 2 ✓");
+}

@@ -73,13 +73,10 @@ fn nothing_to_do(context: &Context, args: &Apply, prepared: &Prepared) -> Outcom
 
 /// A plan whose findings say that it can't work changes nothing at all.
 fn refuse_errors(plan: &Plan) -> Result<(), Failure> {
-    if plan.denied() {
-        let cause = plan
-            .first_to_mend()
-            .filter(|finding| finding.address.kind() != "policy");
-        let help = match cause {
+    if plan.refused() {
+        let help = match plan.first_to_mend() {
             Some(finding) => format!(
-                "first mend {} {} above, or waive the rule with a date and a reason",
+                "change the topology ({} {} above), or waive the rule with a date and a reason",
                 finding.code, finding.address
             ),
             None => "change the topology, or waive the rule with a date and a reason".to_owned(),

@@ -16,7 +16,7 @@ impl Outlook<'_> {
             .iter()
             .zip(self.protection)
             .filter(|(demand, _)| demand.source == source)
-            .filter_map(|(demand, protection)| {
+            .map(|(demand, protection)| {
                 let goal = Goal::Copy {
                     source: source.clone(),
                     datastore: demand.datastore.clone(),
@@ -28,12 +28,12 @@ impl Outlook<'_> {
                         When::LeftOut
                     }
                     CopyState::Missing if self.out_of_sight(source) => When::Unseen,
-                    CopyState::Missing => return None,
+                    CopyState::Missing => When::Kept,
                     CopyState::Unknown => When::Unseen,
                     CopyState::Waiting if protection.newest.is_some() => When::After,
                     CopyState::Waiting => When::Later,
                 };
-                Some((demand.datastore, when))
+                (demand.datastore, when)
             })
             .collect()
     }
@@ -69,6 +69,8 @@ impl Outlook<'_> {
                 Verdict::LeftOut
             } else if up_to(When::Later) >= wanted {
                 Verdict::Warn
+            } else if up_to(When::Kept) >= wanted {
+                Verdict::Short
             } else {
                 Verdict::Deny
             };

@@ -89,7 +89,7 @@ impl Outlook<'_> {
                     } else if self.out_of_sight(&protection.source) {
                         Verdict::Unknown
                     } else {
-                        Verdict::Deny
+                        Verdict::Short
                     }
                 }
             };
@@ -132,7 +132,7 @@ impl Outlook<'_> {
                     Verdict::LeftOut
                 }
                 _ if self.restorer_out_of_sight(proof) => Verdict::Unknown,
-                _ => Verdict::Deny,
+                _ => Verdict::Short,
             };
             short.push(match proof.age {
                 Some(age) => format!("{} of {} passed {age} ago", proof.drill, proof.source),

@@ -27,7 +27,10 @@ impl Outlook<'_> {
         let mut judged = self.enough(draft, wanted, |_, datastores| {
             count(datastores, |a, b| common(&ties, a, b).is_some())
         });
-        if matches!(judged.verdict, Verdict::Deny | Verdict::Warn) {
+        if matches!(
+            judged.verdict,
+            Verdict::Deny | Verdict::Short | Verdict::Warn
+        ) {
             judged.because = together(&ties);
         }
         judged

@@ -3,6 +3,9 @@
 //! A plan that cures a violation is not denied by it. What only a later phase makes
 //! good is a warning, and what can't be seen is unknown. A part of a plan is judged by how the
 //! system stands after the part, and is not denied for what is left out of it.
+//!
+//! Whether the topology itself breaks a rule or the world falls short of it is told apart: only
+//! the first keeps an apply from beginning.
 
 mod counted;
 mod coverage;
@@ -40,6 +43,8 @@ enum When {
     LeftOut,
     /// In a later phase, or with a later version.
     Later,
+    /// Once nothing keeps it from being made.
+    Kept,
 }
 
 /// A rule's figures: the verdict, the words and who falls short.
@@ -162,7 +167,7 @@ fn finding(rule: &Rule, judged: &Judged, address: Address) -> Option<Finding> {
     let short = words::list(&short);
     let finding = match judged.verdict {
         Verdict::Deny if rule.standing => Finding::error(rule.code, address, short),
-        Verdict::Deny => {
+        Verdict::Deny | Verdict::Short => {
             let message = format!("{}: {short}", judged.lead);
             Finding::error(rule.code, address, message)
         }
@@ -219,7 +224,8 @@ impl Outlook<'_> {
 /// Returns the worse of two verdicts of one rule.
 fn worse(a: Verdict, b: Verdict) -> Verdict {
     let rank = |verdict: Verdict| match verdict {
-        Verdict::Deny => 4,
+        Verdict::Deny => 5,
+        Verdict::Short => 4,
         Verdict::Unknown => 3,
         Verdict::LeftOut => 2,
         Verdict::Warn => 1,

@@ -145,8 +145,14 @@ impl Outlook<'_> {
         }
         let all = syncs.len();
         let (verdict, detail) = match short.len() {
-            0 => (Verdict::Pass, format!("{all} of {all}")),
-            n => (Verdict::Warn, format!("{} of {all}", all - n)),
+            0 => (Verdict::Pass, words::count(all as u64, "copy", "copies")),
+            n => (
+                Verdict::Warn,
+                format!(
+                    "{n} of {} shorter",
+                    words::count(all as u64, "copy", "copies")
+                ),
+            ),
         };
         (all > 0).then(|| {
             Judged::new(verdict, detail, short).explained(

@@ -219,7 +219,7 @@ fn policy(plan: &Plan) -> Option<Part> {
     let rows = shown.map(|line| {
         let standing = match line.verdict {
             Verdict::Pass => "✅ holds",
-            Verdict::Deny => "❌ does not hold",
+            Verdict::Deny | Verdict::Short => "❌ does not hold",
             Verdict::Warn if line.standing => "⚠️ worth a look",
             Verdict::Warn => "⚠️ holds after a later phase",
             Verdict::Unknown => "⚠️ not all was seen",

@@ -131,9 +131,16 @@ fn in_sync(page: &mut Page<'_>, plan: &Plan, style: &Style) {
     space(page, plan, style);
     phases(page, plan, style);
     policy(page, plan, style);
-    if plan.part.is_some() {
+    let mended_first = plan.first_to_mend().filter(|_| style.next && plan.denied());
+    if plan.part.is_some() || mended_first.is_some() {
         page.gap();
+    }
+    if plan.part.is_some() {
         rest(page, plan);
+    }
+    if let Some(finding) = mended_first {
+        let next = format!("Next: {}", mend(finding));
+        page.hanging("", 0, &next, Some(Tone::Heading));
     }
 }
 
@@ -448,7 +455,7 @@ fn next(plan: &Plan) -> String {
         return mend(finding);
     }
     // Nor is one that would be refused.
-    if plan.denied()
+    if plan.refused()
         && let Some(finding) = plan.first_to_mend()
     {
         return mend(finding);
@@ -467,10 +474,10 @@ fn next(plan: &Plan) -> String {
             .iter()
             .any(|gate| gate.kind == GateKind::Destroy);
         // Nor is one that destroys.
-        return if destroys {
-            format!("read above what would be destroyed; only then {apply}")
-        } else {
-            apply
+        return match plan.first_obstacle() {
+            _ if destroys => format!("read above what would be destroyed; only then {apply}"),
+            Some(left) => format!("{apply}; then mend {} {}", left.code, left.address),
+            None => apply,
         };
     }
     let open = plan

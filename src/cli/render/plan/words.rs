@@ -243,7 +243,7 @@ pub(super) fn rule(line: &PolicyLine) -> String {
     let detail = escape(&line.detail);
     match line.verdict {
         Verdict::Pass => format!("{} {detail} ✓", line.rule),
-        Verdict::Deny => format!("{} {detail} ✗", line.rule),
+        Verdict::Deny | Verdict::Short => format!("{} {detail} ✗", line.rule),
         Verdict::Warn if line.standing => format!("{} {detail} ⚠", line.rule),
         Verdict::Warn => format!("{} {detail} ⚠ more later", line.rule),
         Verdict::Unknown => format!("{} {detail} ? not all seen", line.rule),
