@@ -13,8 +13,8 @@ use bkpctl::cli::render::render;
 use bkpctl::config::{Files, FilesError, load};
 use bkpctl::model::markers::Registry;
 use bkpctl::model::observed::{
-    Binary, Component, ComponentKind, KeyState, MountFacts, NfsFacts, Outcome, SourceFacts, Space,
-    Unreachable, UnreachableKind, UserFacts,
+    Binary, Component, ComponentKind, DatastoreFacts, KeyState, MountFacts, NfsFacts, Outcome,
+    SourceFacts, Space, Unreachable, UnreachableKind, UserFacts,
 };
 use bkpctl::model::observed::{Login, NodeFacts, NodeState, PathFacts, StateFacts};
 use bkpctl::model::{ByteSize, Name, Observed, Timestamp, Topology};
@@ -143,13 +143,11 @@ impl There {
         ends.push(path.len());
         for end in ends {
             let part = if end == 0 { "/" } else { &path[..end] };
-            match self.component(part) {
-                Some(component) => components.push(component),
-                None => {
-                    outcome = Outcome::Missing;
-                    break;
-                }
-            }
+            let Some(component) = self.component(part) else {
+                outcome = Outcome::Missing;
+                break;
+            };
+            components.push(component);
         }
         let below = |mount: &str| mount == "/" || Path::new(path).starts_with(mount);
         let (target, [source, fstype, total, free]) = self
@@ -254,7 +252,7 @@ impl There {
             datastores: wanted
                 .datastores
                 .iter()
-                .map(|datastore| (datastore.name.clone(), Default::default()))
+                .map(|datastore| (datastore.name.clone(), DatastoreFacts::default()))
                 .collect(),
             sources: wanted
                 .sources
