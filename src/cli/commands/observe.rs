@@ -47,7 +47,8 @@ pub fn facts(
     nodes: &args::Nodes,
     file: Option<&Path>,
 ) -> Result<(Topology, Facts), Failure> {
-    if let Some(bundle) = file.map(bundle).transpose()?.flatten() {
+    let saved = file.map(Saved::read).transpose()?;
+    if let Some(Saved::Bundle(bundle)) = saved {
         context.warn(&format!(
             "this is the state of {} in a bundle without names; no node was reached",
             bundle.facts.at
@@ -55,8 +56,8 @@ pub fn facts(
         return Ok((bundle.topology, bundle.facts));
     }
     let topology = load(context, &nodes.place.topology)?;
-    let facts = if let Some(file) = file {
-        let facts = read(file, &topology.id)?;
+    let facts = if let (Some(file), Some(Saved::Facts(facts))) = (file, saved) {
+        let facts = belonging(*facts, file, &topology.id)?;
         context.warn(&format!(
             "this is the state of {}, from {}; no node was reached",
             facts.at,
@@ -75,34 +76,59 @@ pub fn facts(
     Ok((topology, facts))
 }
 
-/// Reads a bundle, which has the topology in it; none if the file holds facts alone.
-fn bundle(file: &Path) -> Result<Option<Bundle>, Failure> {
-    collect::read(file, &json(file)?).transpose()
+/// A file of facts: alone, or in a bundle, which has the topology in it.
+enum Saved {
+    Facts(Box<Facts>),
+    Bundle(Box<Bundle>),
 }
 
-fn json(file: &Path) -> Result<serde_json::Value, Failure> {
-    serde_json::from_slice(&documents::read(file)?)
-        .map_err(|error| unreadable(file, format!("it is no JSON: {error}")))
+impl Saved {
+    fn read(file: &Path) -> Result<Self, Failure> {
+        let bytes = documents::read(file)?;
+        // Facts of many nodes are large, so they are read in one go. What that does not
+        // understand is looked at part by part, to say what it is.
+        match serde_json::from_slice::<Facts>(&bytes) {
+            Ok(facts) if facts.format == FACTS_FORMAT => return Ok(Self::Facts(Box::new(facts))),
+            _ => {}
+        }
+        let value: serde_json::Value = serde_json::from_slice(&bytes)
+            .map_err(|error| unreadable(file, format!("it is no JSON: {error}")))?;
+        match collect::read(file, &value) {
+            Some(bundle) => bundle.map(|bundle| Self::Bundle(Box::new(bundle))),
+            None => understood(file, value).map(|facts| Self::Facts(Box::new(facts))),
+        }
+    }
 }
 
 /// Reads facts of a topology's nodes.
 pub fn read(file: &Path, topology: &TopologyId) -> Result<Facts, Failure> {
-    let value = json(file)?;
+    match Saved::read(file)? {
+        Saved::Facts(facts) => belonging(*facts, file, topology),
+        Saved::Bundle(_) => Err(no_facts(file)),
+    }
+}
+
+fn no_facts(file: &Path) -> Failure {
+    let why =
+        format!("it holds no facts of format {FACTS_FORMAT}, as bkpctl observe --save writes them");
+    unreadable(file, why).help("look again with this version: bkpctl observe --save FILE")
+}
+
+fn understood(file: &Path, value: serde_json::Value) -> Result<Facts, Failure> {
     let format = value.get("format").and_then(serde_json::Value::as_u64);
     if format != Some(u64::from(FACTS_FORMAT)) || value.get("observed").is_none() {
-        let why = format!(
-            "it holds no facts of format {FACTS_FORMAT}, as bkpctl observe --save writes them"
-        );
-        return Err(
-            unreadable(file, why).help("look again with this version: bkpctl observe --save FILE")
-        );
+        return Err(no_facts(file));
     }
-    let facts: Facts = serde_json::from_value(value).map_err(|error| {
+    serde_json::from_value(value).map_err(|error| {
         unreadable(
             file,
             format!("it holds no facts that this version wrote: {error}"),
         )
-    })?;
+    })
+}
+
+/// Demands that facts are those of a topology.
+fn belonging(facts: Facts, file: &Path, topology: &TopologyId) -> Result<Facts, Failure> {
     if facts.topology == *topology {
         Ok(facts)
     } else {
