@@ -1,7 +1,9 @@
-//! The plain copy of a text is read by the `kdl` crate and becomes our tree.
+//! The plain copy of a text becomes our tree: here where it is plain enough, else by the `kdl`
+//! crate.
 
-use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
+use kdl::{KdlDocument, KdlEntry, KdlError, KdlNode, KdlValue};
 
+use super::everyday::{self, hides};
 use super::old::from_v1;
 use super::scan::{ATOMS_MAX, Scan, scan};
 use super::tree::{Entry, Node, Span, Value, Word};
@@ -23,12 +25,9 @@ pub(crate) fn parse(text: &str, file: u32, atoms: &mut usize) -> (Vec<Node>, Vec
         broken: &broken,
         file,
     };
-    let nodes = match KdlDocument::parse(&plain) {
-        Ok(document) => document
-            .nodes()
-            .iter()
-            .map(|node| reader.node(node))
-            .collect(),
+    let nodes = everyday::nodes(&plain, &broken, file).map_or_else(|| reader.nodes(), Ok);
+    let nodes = match nodes {
+        Ok(nodes) => nodes,
         Err(error) => {
             mistakes.extend(error.diagnostics.iter().take(10).map(|d| reader.mistake(d)));
             Vec::new()
@@ -42,6 +41,19 @@ pub(crate) fn parse(text: &str, file: u32, atoms: &mut usize) -> (Vec<Node>, Vec
             (includes.collect(), vec![mistake])
         }
     }
+}
+
+/// Reads a text both ways, where it can be read in the plain way at all.
+#[cfg(test)]
+pub(super) fn both_ways(text: &str) -> Option<(Vec<Node>, Vec<Node>)> {
+    let Scan { plain, broken, .. } = scan(text, 0, &mut ATOMS_MAX.clone());
+    let reader = Reader {
+        plain: &plain,
+        broken: &broken,
+        file: 0,
+    };
+    let ours = everyday::nodes(&plain, &broken, 0)?;
+    Some((ours, reader.nodes().unwrap_or_default()))
 }
 
 /// Returns one mistake that stands for all, if they are all that KDL 1 is not KDL 2.
@@ -76,6 +88,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Has the `kdl` crate read it.
+    fn nodes(&self) -> Result<Vec<Node>, KdlError> {
+        let document = KdlDocument::parse(self.plain)?;
+        let nodes = document.nodes().iter();
+        Ok(nodes.map(|node| self.node(node)).collect())
+    }
+
     fn span(&self, start: usize, len: usize) -> Span {
         Span {
             file: self.file,
@@ -98,13 +117,6 @@ impl Reader<'_> {
             let nodes = block.nodes().iter();
             nodes.map(|child| self.node(child)).collect()
         });
-        let first_after = self
-            .broken
-            .partition_point(|broken| broken.start < span.start);
-        let broken = self
-            .broken
-            .get(first_after)
-            .is_some_and(|b| b.start < span.start + span.len);
         Node {
             name,
             entries: node
@@ -114,7 +126,7 @@ impl Reader<'_> {
                 .collect(),
             children,
             span,
-            broken,
+            broken: hides(self.broken, span),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use super::read::both_ways;
 use super::{ATOMS_MAX, Entry, Node, Value, parse};
 use crate::config::diagnostic::Mistake;
 
@@ -221,6 +222,52 @@ proptest! {
             let span = mistake.span;
             prop_assert!(text.get(span.start as usize..(span.start + span.len) as usize).is_some());
             prop_assert!(!mistake.message.contains("expected end of document"), "{:?}", mistake);
+        }
+    }
+}
+
+/// Tells whether a text is read without the crate, and demands that it would read the same.
+#[track_caller]
+fn is_everyday(text: &str) -> bool {
+    let Some((ours, theirs)) = both_ways(text) else {
+        return false;
+    };
+    assert_eq!(ours, theirs, "{text:?}");
+    true
+}
+
+#[test]
+fn what_is_read_without_the_crate_has_the_same_names_values_and_places() {
+    for text in [
+        "a",
+        "a 1 -2 +3 b=4 c=\"d\" { e; f }\n",
+        "a \"x y\" \"\" #true #false #null {\n    b c = d // e\n}\n",
+        "a \"\\n\\t\\\\\\\"\\s\"\r\nb /-c d {}",
+        "é \"ü\" {b{c}}",
+        include_str!("../../../examples/quickstart/topology.kdl"),
+    ] {
+        assert!(is_everyday(text), "{text:?}");
+    }
+    for text in [
+        "a 0x1f",
+        "a 1_0",
+        "a 1.5",
+        "a #\"r\"#",
+        "a \"\\u{41}\"",
+        "a \"\"\"\n b\n \"\"\"",
+    ] {
+        assert!(!is_everyday(text), "{text:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_read_without_the_crate_is_the_same_for_arbitrary_texts(text in text_of_tokens(12)) {
+        let sound = read(&text).1.is_empty();
+        if sound {
+            is_everyday(&text);
         }
     }
 }
