@@ -94,11 +94,24 @@ pub(super) fn outlook(
         .iter()
         .map(|series| schedules.of(series, now))
         .collect();
+    if fits_for_ever(series, &plans, schedules, room) {
+        return ForecastOutlook::NotBefore(date(HORIZON, now));
+    }
+    drawn(series, &plans, schedules, room, now)
+}
+
+fn drawn(
+    series: &[Series],
+    plans: &[Option<usize>],
+    schedules: &Schedules,
+    room: ByteSize,
+    now: Timestamp,
+) -> ForecastOutlook {
     let mut reached: Vec<usize> = (0..DRAWINGS)
         .map(|number| {
             let mut futures: Vec<Future<'_>> = series
                 .iter()
-                .zip(&plans)
+                .zip(plans)
                 .enumerate()
                 .map(|(at, (series, plan))| {
                     let schedule = plan.map(|plan| &schedules.0[plan].3);
@@ -115,19 +128,71 @@ pub(super) fn outlook(
         })
         .collect();
     reached.sort_unstable();
-    let today = now.seconds().div_euclid(DAY);
-    let date = |ahead: usize| Timestamp::from_seconds((today + ahead as i64) * DAY);
     let (earliest, latest) = (
         reached[DRAWINGS / 10],
         reached[DRAWINGS - 1 - DRAWINGS / 10],
     );
     if earliest == HORIZON {
-        return ForecastOutlook::NotBefore(date(HORIZON));
+        return ForecastOutlook::NotBefore(date(HORIZON, now));
     }
     ForecastOutlook::Between {
-        earliest: date(earliest),
-        latest: (latest < HORIZON).then(|| date(latest)),
+        earliest: date(earliest, now),
+        latest: (latest < HORIZON).then(|| date(latest, now)),
     }
+}
+
+/// Returns the day so many days ahead.
+fn date(ahead: usize, now: Timestamp) -> Timestamp {
+    let today = now.seconds().div_euclid(DAY);
+    Timestamp::from_seconds((today + ahead as i64) * DAY)
+}
+
+/// Tells whether the limit is not reached even if every day is like the largest measured one.
+///
+/// Most filesystems have that much room, and no future has to be drawn for them.
+fn fits_for_ever(
+    series: &[Series],
+    plans: &[Option<usize>],
+    schedules: &Schedules,
+    room: ByteSize,
+) -> bool {
+    // Sums of fractions are rounded, in one future more than in another.
+    let room = room.0 as f64 * 0.999;
+    let largest = |of: fn(&Day) -> u64, series: &Series| {
+        series.days.iter().map(of).max().unwrap_or_default() as f64
+    };
+    let mut all: Vec<_> = series
+        .iter()
+        .zip(plans)
+        .map(|(series, plan)| {
+            let (grown, replaced) = (
+                largest(|day| day.grown, series),
+                largest(|day| day.replaced, series),
+            );
+            (
+                series,
+                plan.map(|plan| &schedules.0[plan].3),
+                grown,
+                replaced,
+                0.0,
+            )
+        })
+        .collect();
+    (0..HORIZON).all(|ahead| {
+        let most = all
+            .iter_mut()
+            .map(|(series, schedule, grown, replaced, kept)| {
+                *kept += 1.0;
+                for (gone, count) in schedule.iter().flat_map(|all| &all[ahead]) {
+                    // What the measured days leave behind only makes room.
+                    if *gone >= series.days.len() {
+                        *kept -= f64::from(*count) / series.per_day as f64;
+                    }
+                }
+                *grown * (ahead + 1) as f64 + *replaced * *kept
+            });
+        most.sum::<f64>() < room
+    })
 }
 
 /// One datastore in one future.
@@ -184,5 +249,54 @@ impl Draw {
     fn of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let at = self.next() % items.len() as u64;
         &items[at as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(dice: &mut Draw, keep: Option<Keep>) -> Series {
+        let days = 7 + dice.next() % 30;
+        let mut day = || Day {
+            grown: dice.next() % 1_000,
+            replaced: dice.next() % 5_000,
+        };
+        Series {
+            days: (0..days).map(|_| day()).collect(),
+            snapshots: days,
+            per_day: 1 + days % 3,
+            keep,
+        }
+    }
+
+    #[test]
+    fn where_the_largest_day_every_day_fits_every_drawing_fits_too() {
+        let now = Timestamp::from_seconds(1_795_410_000);
+        let keep = |last, daily| Keep {
+            last: Some(last),
+            daily: Some(daily),
+            ..Keep::default()
+        };
+        let mut dice = Draw(7);
+        let (mut fitting, mut drawings) = (0, 0);
+        for number in 0..6 {
+            let keeps = [Some(keep(3, 7)), None, Some(keep(1, 30))];
+            let series: Vec<Series> = (0..=number % 3)
+                .map(|at| series(&mut dice, keeps[(number + at) % 3].clone()))
+                .collect();
+            let mut schedules = Schedules::default();
+            let plans: Vec<_> = series.iter().map(|s| schedules.of(s, now)).collect();
+            for room in [100_000, 1_000_000, 3_000_000, 20_000_000, 100_000_000] {
+                let room = ByteSize(room);
+                let drawn = drawn(&series, &plans, &schedules, room, now);
+                drawings += 1;
+                if fits_for_ever(&series, &plans, &schedules, room) {
+                    assert_eq!(drawn, ForecastOutlook::NotBefore(date(HORIZON, now)));
+                    fitting += 1;
+                }
+            }
+        }
+        assert!(fitting > 5 && fitting < drawings, "{fitting} of {drawings}");
     }
 }
