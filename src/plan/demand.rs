@@ -1,6 +1,7 @@
 //! What the phases demand: which source must be where, and which drill must pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use crate::model::topology::{Job, Phase, Topology, Work};
 use crate::model::{Name, Period};
@@ -42,6 +43,8 @@ pub(super) struct Demands<'a> {
     pub(super) copies: Vec<Demand<'a>>,
     /// The proofs, in the order of the phases.
     pub(super) proofs: Vec<ProofDemand<'a>>,
+    /// Where the copy of a source at a datastore stands in `copies`.
+    by_pair: BTreeMap<(&'a Name, &'a Name), usize>,
 }
 
 /// Returns the phases so that each comes after the one it waits for.
@@ -83,9 +86,8 @@ pub(super) fn demands(topology: &Topology) -> Demands<'_> {
 impl<'a> Demands<'a> {
     /// Returns the demand for a source at a datastore.
     pub(super) fn copy(&self, source: &Name, datastore: &Name) -> Option<&Demand<'a>> {
-        self.copies
-            .iter()
-            .find(|demand| demand.source == source && demand.datastore == datastore)
+        let at = self.by_pair.get(&(source, datastore))?;
+        self.copies.get(*at)
     }
 
     fn backup(
@@ -121,14 +123,16 @@ impl<'a> Demands<'a> {
     /// Adds a demand, or tightens the one that is there for the same pair.
     fn add(&mut self, mut demand: Demand<'a>, topology: &Topology, job: &Job) {
         demand.rpo = rpo(topology, job);
-        let same = self
-            .copies
-            .iter_mut()
-            .find(|other| other.source == demand.source && other.datastore == demand.datastore);
-        match same {
-            None => self.copies.push(demand),
+        match self.by_pair.entry((demand.source, demand.datastore)) {
+            Entry::Vacant(pair) => {
+                pair.insert(self.copies.len());
+                self.copies.push(demand);
+            }
             // None means that any age will do, so it never tightens.
-            Some(other) => other.rpo = [other.rpo, demand.rpo].into_iter().flatten().min(),
+            Entry::Occupied(same) => {
+                let other = &mut self.copies[*same.get()];
+                other.rpo = [other.rpo, demand.rpo].into_iter().flatten().min();
+            }
         }
     }
 
@@ -162,12 +166,17 @@ impl<'a> Demands<'a> {
     /// A source takes the way with the fewest hops, so ways never run in circles.
     fn route(&mut self, topology: &'a Topology, phase: &'a Phase, syncs: &[&'a Job]) {
         loop {
+            let mut arrived_at: BTreeMap<&Name, Vec<&Demand<'a>>> = BTreeMap::new();
+            for demand in &self.copies {
+                let there = arrived_at.entry(demand.datastore).or_default();
+                there.push(demand);
+            }
             let mut found = Vec::new();
             for job in syncs {
                 let (Work::Sync { from, to } | Work::Cloud { from, to }) = &job.work else {
                     continue;
                 };
-                for arrived in self.copies.iter().filter(|d| d.datastore == from) {
+                for arrived in arrived_at.get(from).into_iter().flatten() {
                     if self.copy(arrived.source, to).is_none() {
                         let barred = unsupported::job(&job.work)
                             .or_else(|| arrived.barred.clone())

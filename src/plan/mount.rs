@@ -57,12 +57,12 @@ pub(super) fn hides(world: World<'_>, datastore: &Name) -> bool {
     server.is_none_or(|(_, share)| world.observed.reached(share.on.as_str()).is_none())
 }
 
-/// Returns the unit's file of a datastore's mount where bkpctl keeps it, or would.
-pub(super) fn kept_unit(world: World<'_>, datastore: &Name) -> Option<(Name, String, bool)> {
+/// Returns the unit's file of a datastore's mount, and whether bkpctl keeps it already.
+pub(super) fn kept_unit(world: World<'_>, datastore: &Name) -> Option<(String, bool)> {
     let point = point(world, datastore)?;
     let file = unit_file(point.path);
     let kept = point.unit().is_some_and(|(_, ours)| ours);
-    Some((point.on.clone(), file, kept))
+    Some((file, kept))
 }
 
 fn point<'a>(world: World<'a>, name: &Name) -> Option<Point<'a>> {

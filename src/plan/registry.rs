@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::markers::{Kept, Registry};
 use crate::model::observed::NodeFacts;
-use crate::model::topology::Place;
+use crate::model::topology::{Datastore, Place, Source};
 use crate::model::{Address, Name};
 use crate::plan::change::Step;
 use crate::plan::draft::{Draft, Goal, Proposal, World};
@@ -17,11 +17,58 @@ const PROGRAM_OF: &str = "source";
 
 /// Plans the registry of every node that has something managed.
 pub(super) fn registries(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
+    let by_node = by_node(world, datastores);
     for node in world.topology.nodes.keys() {
         if let Some(facts) = world.observed.reached(node.as_str()) {
-            registry(world, node, facts, datastores, draft);
+            let here = by_node.get(node).unwrap_or(&NOTHING);
+            registry(world, node, facts, here, draft);
         }
     }
+}
+
+/// What may be listed in one node's registry.
+#[derive(Default)]
+struct Here<'a> {
+    /// Datastores that are served there.
+    served: Vec<&'a Name>,
+    /// Datastores for which something is mounted there.
+    mounted: Vec<&'a Name>,
+    shares: Vec<&'a Name>,
+    sources: Vec<(&'a Name, &'a Source)>,
+}
+
+static NOTHING: Here<'static> = Here {
+    served: Vec::new(),
+    mounted: Vec::new(),
+    shares: Vec::new(),
+    sources: Vec::new(),
+};
+
+fn by_node<'a>(world: World<'a>, datastores: &[&'a Name]) -> BTreeMap<&'a Name, Here<'a>> {
+    let topology = world.topology;
+    let mut nodes: BTreeMap<&Name, Here<'_>> = BTreeMap::new();
+    for name in datastores {
+        let Some(place) = topology
+            .datastores
+            .get(*name)
+            .and_then(Datastore::first_place)
+        else {
+            continue;
+        };
+        nodes.entry(&place.node).or_default().served.push(name);
+        if let Some(mount) = &place.mount {
+            let (on, _) = place.mount_point(mount);
+            nodes.entry(on).or_default().mounted.push(name);
+        }
+    }
+    for (name, share) in &topology.shares {
+        nodes.entry(&share.on).or_default().shares.push(name);
+    }
+    for (name, source) in &topology.sources {
+        let here = nodes.entry(&source.on).or_default();
+        here.sources.push((name, source));
+    }
+    nodes
 }
 
 /// Returns what the registry of its node says of a datastore, under its name or one it had.
@@ -45,15 +92,9 @@ pub(super) fn entry(place: &Place) -> String {
     Kept::Repository(&place.path).to_string()
 }
 
-fn registry(
-    world: World<'_>,
-    node: &Name,
-    facts: &NodeFacts,
-    datastores: &[&Name],
-    draft: &mut Draft,
-) {
+fn registry(world: World<'_>, node: &Name, facts: &NodeFacts, here: &Here<'_>, draft: &mut Draft) {
     let before = facts.state.registry.clone().unwrap_or_default();
-    let list = |draft: &Draft| listing(world, node, facts, &before, datastores, draft);
+    let list = |draft: &Draft| listing(world, node, facts, &before, here, draft);
     let (objects, needs) = match draft.registering(node) {
         Registering::Whole => list(draft),
         Registering::Change => {
@@ -116,7 +157,7 @@ fn listing(
     node: &Name,
     facts: &NodeFacts,
     before: &Registry,
-    datastores: &[&Name],
+    here: &Here<'_>,
     draft: &Draft,
 ) -> (BTreeMap<Address, String>, Vec<Goal>) {
     let mut objects: BTreeMap<Address, String> = BTreeMap::new();
@@ -132,7 +173,7 @@ fn listing(
             objects.insert(address.clone(), words.clone());
         }
     }
-    for name in datastores {
+    for name in &here.served {
         let Some((_, place, _, store)) = world.served(name) else {
             continue;
         };
@@ -143,7 +184,7 @@ fn listing(
         ];
         let usable = draft.first_obstacle(&goals).is_none();
         let there = store.marker.is_some() || draft.will(&goals[0]);
-        if place.node == *node && usable && there {
+        if usable && there {
             let known = objects.insert(Address::new("datastore", name), entry(place));
             // What is listed already, and stays so, need not wait for anything.
             if known != Some(entry(place)) {
@@ -152,8 +193,8 @@ fn listing(
         }
     }
     keep_renamed(world, node, before, &mut objects);
-    needs.extend(system_files(world, node, datastores, draft, &mut objects));
-    programs(world, node, before, draft, &mut objects);
+    needs.extend(system_files(world, here, draft, &mut objects));
+    programs(here, before, draft, &mut objects);
     let binary = Goal::Binary(node.clone());
     if draft.will(&binary) || !facts.state.binaries.is_empty() {
         objects.insert(
@@ -171,8 +212,7 @@ fn listing(
 /// for that first.
 fn system_files(
     world: World<'_>,
-    node: &Name,
-    datastores: &[&Name],
+    here: &Here<'_>,
     draft: &Draft,
     objects: &mut BTreeMap<Address, String>,
 ) -> Vec<Goal> {
@@ -184,10 +224,9 @@ fn system_files(
             needs.extend(made.then_some(goal));
         }
     };
-    let shares = world.topology.shares.iter();
-    for (name, _) in shares.filter(|(_, share)| share.on == *node) {
+    for name in &here.shares {
         if let Some((file, kept)) = share::kept_file(world, name) {
-            let goal = Goal::Exported(name.clone());
+            let goal = Goal::Exported((*name).clone());
             list(
                 Address::new("share", name),
                 Kept::Export(&file).to_string(),
@@ -196,10 +235,8 @@ fn system_files(
             );
         }
     }
-    for name in datastores {
-        if let Some((on, file, kept)) = mount::kept_unit(world, name)
-            && on == *node
-        {
+    for name in &here.mounted {
+        if let Some((file, kept)) = mount::kept_unit(world, name) {
             let goal = Goal::Mounted((*name).clone());
             list(
                 Address::new("mount", name),
@@ -215,21 +252,21 @@ fn system_files(
 /// Lists the programs that sources run on a node: those allowed before, and those that a copy
 /// of this plan runs, which is carried out only after a yes.
 fn programs(
-    world: World<'_>,
-    node: &Name,
+    here: &Here<'_>,
     before: &Registry,
     draft: &Draft,
     objects: &mut BTreeMap<Address, String>,
 ) {
-    let here = world.topology.sources.iter();
-    for (name, source) in here.filter(|(_, source)| source.on == *node) {
+    for (name, source) in &here.sources {
         let address = Address::new(PROGRAM_OF, name);
         // A sync brings a copy too, and runs no program.
-        let mut pending = draft.proposals.iter().filter(|p| p.deferred.is_none());
-        let runs = pending.any(|p| matches!(&p.step, Step::Copy { source, .. } if source == name));
+        let runs = || {
+            let mut pending = draft.proposals.iter().filter(|p| p.deferred.is_none());
+            pending.any(|p| matches!(&p.step, Step::Copy { source, .. } if source == *name))
+        };
         let allowed = before.objects.get(&address).cloned();
         let words = match source::program(source) {
-            Some(now) if runs => Some(now),
+            Some(now) if runs() => Some(now),
             Some(_) => allowed,
             None => None,
         };

@@ -1,6 +1,6 @@
 //! Syncs: copies that come from another datastore.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Address, Name};
 use crate::plan::capacity::{Bytes, Spot};
@@ -21,37 +21,74 @@ struct Cargo<'a> {
 
 /// Plans the syncs that bring late or missing copies.
 pub(super) fn syncs(world: World<'_>, demands: &[&Demand<'_>], draft: &mut Draft) {
-    let mut left: Vec<&Demand<'_>> = demands.to_vec();
-    while !left.is_empty() {
-        let batch = next_batch(&left);
-        left.retain(|demand| !batch.iter().any(|taken| std::ptr::eq(*taken, *demand)));
+    let mut left = Left::new(demands);
+    while let Some(batch) = left.next_batch() {
         sync(world, &batch, draft);
     }
 }
 
-/// Takes the demands of one job whose copies at its origin are all decided already.
-///
-/// Where jobs feed each other in a circle, only those with the fewest hops are taken.
-fn next_batch<'a>(left: &[&'a Demand<'a>]) -> Vec<&'a Demand<'a>> {
-    let undecided = |demand: &Demand<'_>| {
-        left.iter()
-            .any(|other| Some(other.datastore) == demand.from && other.source == demand.source)
-    };
-    let mut seen: BTreeSet<&Name> = BTreeSet::new();
-    for job in left.iter().map(|demand| demand.job) {
-        let of_job: Vec<_> = left.iter().filter(|d| d.job == job).copied().collect();
-        if seen.insert(job) && !of_job.iter().any(|demand| undecided(demand)) {
-            return of_job;
+/// The demands that no sync was planned for yet.
+struct Left<'a> {
+    /// Those of each job, in their order; jobs in the order of their first ones.
+    jobs: Vec<Vec<(usize, &'a Demand<'a>)>>,
+    /// Their datastores and sources.
+    undecided: BTreeSet<(&'a Name, &'a Name)>,
+}
+
+impl<'a> Left<'a> {
+    fn new(demands: &[&'a Demand<'a>]) -> Self {
+        let mut at: BTreeMap<&Name, usize> = BTreeMap::new();
+        let mut jobs: Vec<Vec<_>> = Vec::new();
+        for (number, demand) in demands.iter().enumerate() {
+            let at = *at.entry(demand.job).or_insert(jobs.len());
+            if at == jobs.len() {
+                jobs.push(Vec::new());
+            }
+            jobs[at].push((number, *demand));
+        }
+        let undecided = demands
+            .iter()
+            .map(|demand| (demand.datastore, demand.source));
+        Self {
+            jobs,
+            undecided: undecided.collect(),
         }
     }
-    let fewest = left.iter().map(|demand| demand.hops).min().unwrap_or(0);
-    let Some(first) = left.iter().find(|demand| demand.hops == fewest) else {
-        return Vec::new();
-    };
-    left.iter()
-        .filter(|demand| demand.job == first.job && demand.hops == fewest)
-        .copied()
-        .collect()
+
+    /// Takes the demands of one job whose copies at its origin are all decided already.
+    ///
+    /// Where jobs feed each other in a circle, only those with the fewest hops are taken.
+    fn next_batch(&mut self) -> Option<Vec<&'a Demand<'a>>> {
+        let waits = |(_, demand): &(usize, &Demand<'a>)| {
+            let origin = demand.from.map(|from| (from, demand.source));
+            origin.is_some_and(|origin| self.undecided.contains(&origin))
+        };
+        let ready = self.jobs.iter().position(|job| !job.iter().any(waits));
+        let taken = match ready {
+            Some(at) => self.jobs.remove(at),
+            None => self.fewest_hops()?,
+        };
+        for (_, demand) in &taken {
+            self.undecided.remove(&(demand.datastore, demand.source));
+        }
+        Some(taken.into_iter().map(|(_, demand)| demand).collect())
+    }
+
+    fn fewest_hops(&mut self) -> Option<Vec<(usize, &'a Demand<'a>)>> {
+        let all = self.jobs.iter().enumerate();
+        let all =
+            all.flat_map(|(at, job)| job.iter().map(move |(number, d)| (d.hops, *number, at)));
+        let (fewest, _, at) = all.min()?;
+        let job = self.jobs.remove(at);
+        let (taken, rest): (Vec<_>, Vec<_>) = job
+            .into_iter()
+            .partition(|(_, demand)| demand.hops == fewest);
+        if !rest.is_empty() {
+            self.jobs.push(rest);
+            self.jobs.sort_by_key(|job| job[0].0);
+        }
+        Some(taken)
+    }
 }
 
 fn sync(world: World<'_>, batch: &[&Demand<'_>], draft: &mut Draft) {

@@ -1,5 +1,7 @@
 //! Datastores on shares that their writers could not write to, said beforehand.
 
+use std::collections::BTreeSet;
+
 use super::{Chain, Hop, Role, Verdict, chains};
 use crate::model::topology::Share;
 use crate::model::{Address, Name, Observed};
@@ -14,16 +16,7 @@ use crate::plan::simulate::{Done, carry_out};
 /// its shares bring about. That something new is not there or not exported yet is no trouble of
 /// its own; then it is judged as if only that were done.
 pub(in crate::plan) fn report(world: World<'_>, datastores: &[&Name], draft: &mut Draft) {
-    // A state is large, and most topologies have no share.
-    if datastores
-        .iter()
-        .all(|name| world.topology.share_of(name).is_none())
-    {
-        return;
-    }
     let is_new = |step: &Step| matches!(step, Step::Export { .. } | Step::MakeFolder { .. });
-    let exported = after_shares(world, draft, is_new);
-    let after = after_shares(world, draft, |_| true);
     for name in datastores {
         let Some((share_name, share)) = world.topology.share_of(name) else {
             continue;
@@ -32,11 +25,15 @@ pub(in crate::plan) fn report(world: World<'_>, datastores: &[&Name], draft: &mu
             let chains = chains(world.topology, observed, name.as_str());
             chains.into_iter().find(|chain| chain.role == Role::Writing)
         };
-        let is_new = registry::listed(world, name).is_none();
+        let is_first = registry::listed(world, name).is_none();
         let now = writing(world.observed);
-        let now = now.filter(|now| !(is_new && (now.lacks_export() || is_made(draft, share_name))));
-        let now = now.or_else(|| writing(&exported));
-        if let (Some(now), Some(then)) = (now, writing(&after)) {
+        let now =
+            now.filter(|now| !(is_first && (now.lacks_export() || is_made(draft, share_name))));
+        // A state is large: it is made for the nodes on the way, and where there is trouble.
+        let now = now.or_else(|| writing(&after_shares(world, draft, name, is_new)));
+        let now = now.filter(|now| matches!(now.verdict, Verdict::Denied(_)));
+        let then = || writing(&after_shares(world, draft, name, |_| true));
+        if let Some((now, then)) = now.and_then(|now| Some((now, then()?))) {
             // Why it can't be exported was said, and keeps it from being mounted.
             let said = draft
                 .obstacle(&Goal::Exported(share_name.clone()))
@@ -88,9 +85,22 @@ fn denied(name: &Name, now: &Chain, then: &Chain, draft: &mut Draft) {
     );
 }
 
-/// Returns the state that some steps bring about which are proposed for shares so far.
-fn after_shares(world: World<'_>, draft: &Draft, counts: impl Fn(&Step) -> bool) -> Observed {
-    let mut after = world.observed.clone();
+/// Returns the state that some steps bring about which are proposed for shares so far, of the
+/// nodes between a datastore's writer and its bytes.
+fn after_shares(
+    world: World<'_>,
+    draft: &Draft,
+    datastore: &Name,
+    counts: impl Fn(&Step) -> bool,
+) -> Observed {
+    let between = between(world, datastore).into_iter();
+    let nodes = between.filter_map(|name| world.observed.nodes.get_key_value(name));
+    let mut after = Observed {
+        nodes: nodes
+            .map(|(name, state)| (name.clone(), state.clone()))
+            .collect(),
+        ..Observed::default()
+    };
     let proposals = draft.proposals.iter();
     let pending = proposals.filter(|proposal| {
         proposal.deferred.is_none() && proposal.address.kind() == "share" && counts(&proposal.step)
@@ -104,6 +114,22 @@ fn after_shares(world: World<'_>, draft: &Draft, counts: impl Fn(&Step) -> bool)
         carry_out(&mut after, world.topology, world.now, &done);
     }
     after
+}
+
+/// Returns the nodes that a datastore's writer goes through: its own, whatever that runs on, and
+/// the server.
+fn between<'a>(world: World<'a>, datastore: &Name) -> BTreeSet<&'a Name> {
+    let topology = world.topology;
+    let served = topology.datastores.get(datastore);
+    let place = served.and_then(|datastore| datastore.first_place());
+    let mount = place.and_then(|place| Some(place.mount_point(place.mount.as_ref()?).0));
+    let share = topology.share_of(datastore).map(|(_, share)| &share.on);
+    let ends = place.map(|place| &place.node).into_iter();
+    let mut nodes: BTreeSet<&Name> = ends.chain(mount).chain(share).collect();
+    let host = |name: &&Name| Some(&topology.nodes.get(*name)?.container.as_ref()?.on);
+    let hosts: Vec<&Name> = nodes.iter().filter_map(host).collect();
+    nodes.extend(hosts);
+    nodes
 }
 
 impl World<'_> {
