@@ -20,8 +20,8 @@ class Run:
     peak_mib: float
 
 
-def measured(command: list[str], environment: dict[str, str] | None = None) -> Run:
-    """Runs a command and waits for it; a failure ends the benchmark."""
+def measured(command: list[str], environment: dict[str, str] | None = None, accepted: tuple[int, ...] = (0,)) -> Run:
+    """Runs a command and waits for it; an exit code that is not accepted ends the benchmark."""
     os.sync()
     start = time.monotonic()
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
@@ -30,7 +30,7 @@ def measured(command: list[str], environment: dict[str, str] | None = None) -> R
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    if process.returncode not in accepted:
         sys.exit(f"{' '.join(command)}\nended with {process.returncode}: {said.decode(errors='replace')[-2000:]}")
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
