@@ -67,10 +67,12 @@ fn twice(plan: &Plan) -> Vec<String> {
                 }
                 // A datastore's marker may be written once more for each phase.
                 Step::WriteManaged { .. } => vec![format!("mark {}", action.address)],
+                // What a datastore left behind when it moved is on more than one node.
                 step => vec![format!(
-                    "{:?} {}",
+                    "{:?} {} on {}",
                     std::mem::discriminant(step),
-                    action.address
+                    action.address,
+                    action.node
                 )],
             };
             let again = what.into_iter().find(|what| !seen.insert(what.clone()))?;

@@ -324,3 +324,20 @@ fn the_published_schema_is_that_of_the_plan() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/plan.v1.json");
     expect(&path, &text).unwrap_or_else(|e| panic!("{e}\nBKPCTL_UPDATE=1 writes it anew"));
 }
+
+#[test]
+fn the_same_on_two_nodes_is_not_the_same_twice() {
+    let case = cases()
+        .into_iter()
+        .find(|case| case.name == "removed-destroy");
+    let mut plan = case.expect("the case is there").plan();
+    let destroys = plan.actions.iter().find(|action| action.gate.is_some());
+    let mut again = destroys.expect("it destroys something").clone();
+    again.id = plan.actions.len();
+    plan.actions.push(again);
+    let says_twice = |plan: &Plan| lint(plan).iter().any(|words| words.contains("do the same"));
+    assert!(says_twice(&plan));
+    let last = plan.actions.last_mut().expect("it was just added");
+    last.node = bkpctl::model::Name::new("web").expect("a name");
+    assert!(!says_twice(&plan));
+}
