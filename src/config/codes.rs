@@ -105,7 +105,7 @@ codes! {
     StillDeclared "BK038" "a statement about the past does not fit the present"
         "`removed` names something that is no longer declared; `moved` goes from a name that is gone to one that is declared, of the same kind.";
     InlineSecret "BK039" "a text looks like a secret"
-        "A topology lies in git and is read in reviews and CI logs, so it holds no secret: whatever was in a commit once is known. Credentials are named, never written: credentials env=\"AWS\" names variables, file names a key's file, identity-file one of SSH. A secret that was committed is to be replaced where it came from, too.";
+        "A topology lies in git and is read in reviews and CI logs, so it holds no secret, and no comment in it does: whatever was in a commit once is known. Credentials are named, never written: credentials env=\"AWS\" names variables, file names a key's file, identity-file one of SSH. A secret that was committed is to be replaced where it came from, too.";
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::codes::Code;
 use super::diagnostic::{Mistake, Place};
 use super::document::{ATOMS_MAX, Node, Span, parse};
+use super::secrets::masked;
 
 /// How deep includes may go.
 const INCLUDE_DEPTH_MAX: usize = 8;
@@ -65,10 +66,10 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// Returns the texts that were read.
+    /// Returns the texts that were read, for people to see.
     pub(crate) fn sources(self) -> Sources {
         let files = self.files.into_iter();
-        files.map(|file| (file.path, file.text)).collect()
+        files.map(|file| (file.path, masked(&file.text))).collect()
     }
 }
 

@@ -38,7 +38,7 @@ pub fn load(root: &str, folder: &str, files: &mut dyn Files) -> Loaded {
     let mut documents = read_all(root, files);
     let mut mistakes = std::mem::take(&mut documents.mistakes);
     let unread: Vec<Span> = mistakes.iter().map(|mistake| mistake.span).collect();
-    let secrets = secrets::find(&documents.nodes);
+    let secrets = secrets::find(&documents.nodes, &documents.files);
     expand(&mut documents.nodes, &mut mistakes);
     check(&documents.nodes, &mut mistakes);
     let names = Names::collect(&documents.nodes, &mut mistakes);
@@ -81,13 +81,8 @@ fn shown(files: Vec<SourceFile>, hidden: &[Span]) -> Sources {
     let text = |(number, file): (usize, SourceFile)| {
         let mut text = file.text;
         for span in hidden.iter().filter(|span| span.file as usize == number) {
-            let range = span.start as usize..(span.start + span.len) as usize;
-            if let Some(secret) = text.get(range.clone()) {
-                // As many bytes, and the same lines, so that places stay where they are.
-                let star = |byte: u8| if byte == b'\n' { '\n' } else { '*' };
-                let stars: String = secret.bytes().map(star).collect();
-                text.replace_range(range, &stars);
-            }
+            let start = span.start as usize;
+            secrets::mask(&mut text, start..start + span.len as usize);
         }
         (file.path, text)
     };
@@ -106,16 +101,17 @@ pub(super) fn finished(mut mistakes: Vec<Mistake>, files: &[SourceFile]) -> Vec<
         .map(|mistake| Diagnostic {
             code: mistake.code.as_str().to_owned(),
             severity: mistake.severity,
-            message: mistake.message,
+            // Words of a file that a message repeats may be a secret somewhere else in it.
+            message: secrets::masked(&mistake.message),
             place: place(mistake.span),
-            label: mistake.label,
-            help: mistake.help,
+            label: mistake.label.as_deref().map(secrets::masked),
+            help: mistake.help.as_deref().map(secrets::masked),
             related: mistake
                 .related
                 .into_iter()
                 .map(|(span, text)| Related {
                     place: place(span),
-                    text,
+                    text: secrets::masked(&text),
                 })
                 .collect(),
         })

@@ -34,4 +34,5 @@ pub use files::{Files, FilesError, Sources};
 pub use format::{Formatted, FormattedFile, format, format_text};
 pub use load::{Loaded, load};
 pub use schema::{reference, schema};
+pub use secrets::masked;
 pub(crate) use suggest::did_you_mean;

@@ -1,8 +1,11 @@
 //! Texts that look like secrets: a topology lies in git, where a secret is one no longer.
 
+use std::ops::Range;
+
 use super::codes::Code;
 use super::diagnostic::Mistake;
 use super::document::{Node, Span};
+use super::files::SourceFile;
 
 /// How the secrets of well-known services begin, and what they are.
 const PREFIXES: [(&str, &str); 9] = [
@@ -30,18 +33,67 @@ const SETTINGS: [&str; 6] = [
     "pass",
 ];
 
-/// Reports every value that looks like a secret; the mistakes do not repeat it.
-pub(crate) fn find(nodes: &[Node]) -> Vec<Mistake> {
+/// Where a text has a secret, and what it looks like.
+type Found = (Range<usize>, &'static str);
+
+/// Reports every text that looks like a secret; the mistakes do not repeat it.
+///
+/// Values count as what they mean. Everything else counts as it is written: comments, what is left
+/// out, and what can't be read lie in git as well.
+pub(crate) fn find(nodes: &[Node], files: &[SourceFile]) -> Vec<Mistake> {
     let mut found = Vec::new();
+    find_values(nodes, &mut found);
+    let mut values: Vec<Span> = found.iter().map(|mistake| mistake.span).collect();
+    values.sort();
+    for (number, file) in files.iter().enumerate() {
+        for (range, what) in look(&file.text) {
+            let span = Span {
+                file: number as u32,
+                start: range.start as u32,
+                len: range.len() as u32,
+            };
+            let end = (span.file, span.start + span.len);
+            let last = values.partition_point(|value| (value.file, value.start) < end);
+            // Values do not overlap, so the last one that begins before the end is the only one.
+            if !values[..last]
+                .last()
+                .is_some_and(|value| value.overlaps(span))
+            {
+                found.push(mistake(span, what));
+            }
+        }
+    }
+    found
+}
+
+fn find_values(nodes: &[Node], found: &mut Vec<Mistake>) {
     for node in nodes {
         for entry in &node.entries {
-            if let Some(what) = entry.text().and_then(secret) {
+            if let Some((_, what)) = entry.text().and_then(|text| look(text).pop()) {
                 found.push(mistake(entry.span, what));
             }
         }
-        found.extend(find(node.children()));
+        find_values(node.children(), found);
     }
-    found
+}
+
+/// Returns a text for people to see, with stars where something looks like a secret.
+pub fn masked(text: &str) -> String {
+    let mut shown = text.to_owned();
+    for (range, _) in look(text) {
+        mask(&mut shown, range);
+    }
+    shown
+}
+
+/// Puts stars over a range: as many bytes, and the same lines, so that places stay where they are.
+pub(super) fn mask(text: &mut String, range: Range<usize>) {
+    let Some(secret) = text.get(range.clone()) else {
+        return;
+    };
+    let star = |byte: u8| if byte == b'\n' { '\n' } else { '*' };
+    let stars: String = secret.bytes().map(star).collect();
+    text.replace_range(range, &stars);
 }
 
 fn mistake(span: Span, what: &str) -> Mistake {
@@ -54,31 +106,130 @@ fn mistake(span: Span, what: &str) -> Mistake {
     .help("name it instead: `credentials env=\"AWS\"`, a file, or a variable; and replace it where it came from, if it was committed")
 }
 
-/// Returns what kind of secret a text looks like.
-fn secret(text: &str) -> Option<&'static str> {
-    if text.contains("-----BEGIN") && text.contains("PRIVATE KEY-----") {
-        return Some("a private key");
+/// Returns everything in a text that looks like a secret, in order.
+fn look(text: &str) -> Vec<Found> {
+    let is_break = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | '?');
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(begin) = text[at..].find(|c| !is_break(c)) {
+        at += begin;
+        let rest = &text[at..];
+        let word = &rest[..rest.find(is_break).unwrap_or(rest.len())];
+        let secret = private_key(rest, word)
+            .or_else(|| setting(&text[..at], rest, word))
+            .or_else(|| in_word(word));
+        match secret {
+            Some((range, what)) => {
+                found.push((at + range.start..at + range.end, what));
+                at += range.end;
+            }
+            None => at += word.len(),
+        }
     }
-    let of_service = PREFIXES.iter().find(|(prefix, _)| {
-        let rest = text
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.as_bytes().get(..REST_MIN));
-        rest.is_some_and(|rest| {
-            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
-            rest.iter().all(fits)
-        })
-    });
-    if let Some((_, what)) = of_service {
-        return Some(what);
+    found
+}
+
+/// Finds a private key, from its first line to its last.
+fn private_key(rest: &str, word: &str) -> Option<Found> {
+    const BEGIN: &str = "-----BEGIN";
+    const TITLE: &[u8] = b"PRIVATE KEY-----";
+    const TITLE_LEN_MAX: usize = 64;
+    let begin = word.find(BEGIN)?;
+    let title = rest.as_bytes()[begin..].iter().take(TITLE_LEN_MAX);
+    let title: Vec<u8> = title.copied().collect();
+    title.windows(TITLE.len()).find(|part| *part == TITLE)?;
+    let end = rest.find("-----END").map(|end| end + "-----END".len());
+    let end = end.and_then(|end| rest[end..].find("-----").map(|more| end + more + 5));
+    Some((begin..end.unwrap_or(rest.len()), "a private key"))
+}
+
+/// Finds `password=…`, `--token="…"`, the statement `password "…"`, and a login's password in
+/// `ssh "…"`, unless the value is a reference.
+fn setting(before: &str, rest: &str, word: &str) -> Option<Found> {
+    let is_lead = |c: char| matches!(c, '"' | '\'' | '#' | '`' | '(' | '{' | '/');
+    let lead = word.len() - word.trim_start_matches(is_lead).len();
+    let word = &word[lead..];
+    for (at, _) in word.match_indices('=') {
+        let name = word[..at]
+            .rsplit(['=', '"', '\'', ':'])
+            .next()
+            .unwrap_or_default();
+        if is_setting(name)
+            && let Some(value) = secret_value(rest, lead + at + 1)
+        {
+            return Some((lead + at - name.len()..value.end, "a password"));
+        }
     }
-    if is_aws(text) {
-        return Some("a secret key of AWS");
+    let begin = lead + word.len();
+    let space = rest[begin..].len() - rest[begin..].trim_start_matches([' ', '\t']).len();
+    let begin = begin + space;
+    if space == 0 || !rest[begin..].trim_start_matches('#').starts_with('"') {
+        return None;
     }
-    if has_password(text) {
-        return Some("an address with a password");
+    // In the middle of a sentence the word is only a word.
+    let before = before.trim_end_matches([' ', '\t']);
+    let begins = before.is_empty() || before.ends_with(['\n', '/', '-', '*', '{', ';']);
+    let is_login = word == "ssh";
+    if !is_login && !(is_setting(word) && (begins || lead > 0)) {
+        return None;
     }
-    let words = text.split([' ', ',', ';', '&', '?']);
-    words.into_iter().any(is_setting).then_some("a password")
+    let value = secret_value(rest, begin)?;
+    let is_secret = !is_login || has_password(&format!("ssh://{}", &rest[value.clone()]));
+    is_secret.then_some((value, "a password"))
+}
+
+/// Returns the range of the value that begins somewhere, without its quotes; none of a reference.
+fn secret_value(rest: &str, begin: usize) -> Option<Range<usize>> {
+    let inner = begin + rest[begin..].len() - rest[begin..].trim_start_matches('#').len();
+    let quote = rest[inner..].chars().next().filter(|c| "\"'`".contains(*c));
+    let begin = quote.map_or(begin, |quote| inner + quote.len_utf8());
+    // The beginning says it already, and only then it is worth going to the end.
+    if !is_value(&rest[begin..]) {
+        return None;
+    }
+    let mut escaped = false;
+    let is_end = |c: char| match quote {
+        Some(quote) => {
+            let ends = c == '\n' || (c == quote && !escaped);
+            escaped = c == '\\' && !escaped;
+            ends
+        }
+        None => c.is_whitespace() || "\"'`,;&?)}".contains(c),
+    };
+    let len = rest[begin..].find(is_end).unwrap_or(rest.len() - begin);
+    (len > 0).then_some(begin..begin + len)
+}
+
+/// Finds what is a secret wherever it stands.
+fn in_word(word: &str) -> Option<Found> {
+    if has_password(word) {
+        return Some((0..word.len(), "an address with a password"));
+    }
+    // Most words are too short for anything else.
+    if word.len() < REST_MIN {
+        return None;
+    }
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+    for (prefix, what) in PREFIXES {
+        for (at, _) in word.match_indices(prefix) {
+            // Inside a longer word or a path it is a part of a name.
+            let inside = word[..at].ends_with(|c: char| c.is_alphanumeric() || "_-./".contains(c));
+            let rest = word[at + prefix.len()..].bytes();
+            let len = rest.take_while(fits).count();
+            if !inside && len >= REST_MIN {
+                return Some((at..at + prefix.len() + len, what));
+            }
+        }
+    }
+    let mut at = 0;
+    for piece in word.split_inclusive(['=', ':', '"', '\'', '`', '(', ')', '{', '}', '#']) {
+        let bare = piece.trim_end_matches(['=', ':', '"', '\'', '`', '(', ')', '{', '}', '#']);
+        if is_aws(bare) {
+            return Some((at..at + bare.len(), "a secret key of AWS"));
+        }
+        at += piece.len();
+    }
+    None
 }
 
 /// Tells whether a text is as long and as mixed as a secret key of AWS.
@@ -103,20 +254,16 @@ fn has_password(text: &str) -> bool {
     password.is_some_and(|(_, password)| is_value(password))
 }
 
-/// Tells whether a word is `password=…` or `--token=…`, with something that is no reference.
-fn is_setting(word: &str) -> bool {
-    let Some((name, value)) = word.split_once('=') else {
-        return false;
-    };
+/// Tells whether a name is that of a setting whose value is a secret: `password`, `--api-token`.
+fn is_setting(name: &str) -> bool {
     let name = name.trim_start_matches('-').to_ascii_lowercase();
-    let is_secret = SETTINGS.iter().any(|setting| {
+    SETTINGS.iter().any(|setting| {
         name.strip_suffix(setting).is_some_and(|before| {
             !before.ends_with(|c: char| c.is_ascii_lowercase())
                 || before == "pg"
                 || before == "mysql"
         })
-    });
-    is_secret && is_value(value)
+    })
 }
 
 /// Tells whether a value is the thing itself: a path or a variable only says where it is.
@@ -154,7 +301,69 @@ mod tests {
             ("password", false),
             ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", false),
         ] {
-            assert_eq!(secret(text).is_some(), expected, "{text}");
+            assert_eq!(!look(text).is_empty(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_covered_wherever_a_file_has_it_and_nothing_else_is() {
+        let key = format!("AKIA{}", "Z".repeat(16));
+        let stars = "*".repeat(20);
+        for (text, shown) in [
+            (format!("// id {key}, old"), format!("// id {stars}, old")),
+            (format!("a \"x:{key}\""), format!("a \"x:{stars}\"")),
+            (
+                "/- password   \"a \\\" b\" x".into(),
+                "/- password   \"******\" x".into(),
+            ),
+            (
+                "x password=\"two words\" y".into(),
+                "x *******************\" y".into(),
+            ),
+            (
+                "x path=\"A_TOKEN=abc\"".into(),
+                "x path=\"***********\"".into(),
+            ),
+            (
+                "ssh \"root:hunter2@nas\"".into(),
+                "ssh \"****************\"".into(),
+            ),
+            ("x #\"token=abc\"# y".into(), "x #\"*********\"# y".into()),
+            (
+                "// -----BEGIN RSA PRIVATE KEY-----\n// AB\n// -----END RSA PRIVATE KEY-----\nb"
+                    .into(),
+                format!("// {}\n*****\n{}\nb", "*".repeat(31), "*".repeat(32)),
+            ),
+            (
+                "// the password \"x\" is not one".into(),
+                "// the password \"x\" is not one".into(),
+            ),
+            (
+                "ssh \"root@nas\" port=22".into(),
+                "ssh \"root@nas\" port=22".into(),
+            ),
+            (
+                "/srv/ghp_backups_of_all_machines".into(),
+                "/srv/ghp_backups_of_all_machines".into(),
+            ),
+        ] {
+            assert_eq!(masked(&text), shown);
+        }
+    }
+
+    #[test]
+    fn looking_takes_time_as_the_text_is_long() {
+        for part in [
+            "-----BEGIN ",
+            "password=\"$",
+            "password=$",
+            "ghp_ ",
+            "ssh \" ",
+            "://:@",
+            "=#",
+        ] {
+            let text = part.repeat((1 << 19) / part.len());
+            masked(&text);
         }
     }
 }

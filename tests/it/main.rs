@@ -13,6 +13,7 @@ mod fixture;
 mod fmt;
 mod forecast;
 mod graph;
+mod hostile;
 mod identity;
 mod import;
 mod import_cases;

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use super::text::{Style, Tone, escape};
-use crate::config::FormattedFile;
+use crate::config::{FormattedFile, masked};
 
 /// How long is looked for the shortest difference.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Returns the unified diff between what a file says and its form.
 pub fn file_diff(shown: &str, file: &FormattedFile, style: &Style) -> String {
-    let after = file.after.as_deref().unwrap_or(&file.before);
+    let before = masked(&file.before);
+    let after = masked(file.after.as_deref().unwrap_or(&file.before));
     let diff = similar::TextDiff::configure()
         .timeout(PATIENCE)
-        .diff_lines(file.before.as_str(), after);
+        .diff_lines(before.as_str(), after.as_str());
     let shown = escape(shown);
     let diff = diff
         .unified_diff()
