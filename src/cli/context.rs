@@ -12,7 +12,7 @@ use crate::cli::args::Reach;
 use crate::cli::exit::Failure;
 use crate::cli::load::load;
 use crate::cli::part;
-use crate::cli::render::text::Style;
+use crate::cli::render::text::{Style, escape_json};
 use crate::model::{Name, Observed, Timestamp, Topology};
 use crate::observe::{ObserveOptions, observe};
 use crate::plan::Plan;
@@ -114,7 +114,7 @@ impl Context {
     pub fn print_json(&self, value: &impl Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(value)
             .map_err(|error| Failure::new(format!("failed to write JSON: {error}")))?;
-        self.print(&json);
+        self.print(&escape_json(&json));
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use crate::cli::context::{Context, connect, now};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::load::load;
 use crate::cli::render::render_log;
+use crate::cli::render::text::escape_json;
 use crate::model::log::{Log, Wish, merge};
 use crate::model::{Name, Topology};
 use crate::observe::journals;
@@ -56,7 +57,7 @@ fn lines(context: &Context, log: &Log) -> Result<(), Failure> {
     let lines: Result<Vec<String>, _> = log.entries.iter().map(serde_json::to_string).collect();
     let lines = lines.map_err(|error| Failure::new(format!("failed to write JSON: {error}")))?;
     if !lines.is_empty() {
-        context.print(&lines.join("\n"));
+        context.print(&escape_json(&lines.join("\n")));
     }
     for node in &log.nodes {
         if let Some(why) = &node.unreachable {

@@ -74,16 +74,32 @@ pub fn escape(text: &str) -> String {
             c if c.is_control() => {
                 let _ = write!(safe, "\\x{:02x}", c as u32);
             }
-            '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}' => {
+            c if is_unseen(c) => {
                 let _ = write!(safe, "\\u{{{:x}}}", c as u32);
             }
             c => safe.push(c),
         }
     }
     safe
+}
+
+/// Returns JSON that means the same and can do nothing to a terminal or a reader either.
+pub fn escape_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Line ends between its parts are the only ones that JSON has as they are.
+        if c != '\n' && (c.is_control() || is_unseen(c)) {
+            let _ = write!(safe, "\\u{:04x}", c as u32);
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Tells whether a character has no shape, or turns the direction of writing.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Returns how many columns a text without colours takes.
@@ -216,6 +232,16 @@ mod tests {
         ] {
             assert_eq!(escape(text), safe);
         }
+    }
+
+    #[test]
+    fn json_for_programs_means_the_same_and_drives_no_terminal_either() {
+        let text = "a\u{1b}[1m\n\u{9b}31m \u{202e}b ä";
+        let json = serde_json::to_string_pretty(&[text]).expect("JSON");
+        let safe = escape_json(&json);
+        assert_eq!(safe, "[\n  \"a\\u001b[1m\\n\\u009b31m \\u202eb ä\"\n]");
+        let back: [String; 1] = serde_json::from_str(&safe).expect("JSON");
+        assert_eq!(back[0], text);
     }
 
     #[test]
