@@ -5,6 +5,7 @@ mod apply_cut;
 mod apply_faults;
 mod architecture;
 mod canaries;
+mod ci_kits;
 mod collect;
 mod diff;
 mod disaster;
