@@ -19,6 +19,8 @@ const PREFIXES: [(&str, &str); 9] = [
     ("sk_live_", "a key of Stripe"),
     ("xoxb-", "a token of Slack"),
 ];
+/// How the first line of a key in a text begins.
+const BEGIN: &str = "-----BEGIN";
 /// The shortest text after such a beginning that is taken for the rest of it.
 const REST_MIN: usize = 16;
 /// The length of an AWS secret key.
@@ -38,13 +40,10 @@ type Found = (Range<usize>, &'static str);
 
 /// Reports every text that looks like a secret; the mistakes do not repeat it.
 ///
-/// Values count as what they mean. Everything else counts as it is written: comments, what is left
-/// out, and what can't be read lie in git as well.
+/// Files are looked through as they are written, since comments, what is left out and what can't be
+/// read lie in git as well; a value with escapes also counts as what it means.
 pub(crate) fn find(nodes: &[Node], files: &[SourceFile]) -> Vec<Mistake> {
     let mut found = Vec::new();
-    find_values(nodes, &mut found);
-    let mut values: Vec<Span> = found.iter().map(|mistake| mistake.span).collect();
-    values.sort();
     for (number, file) in files.iter().enumerate() {
         for (range, what) in look(&file.text) {
             let span = Span {
@@ -52,28 +51,41 @@ pub(crate) fn find(nodes: &[Node], files: &[SourceFile]) -> Vec<Mistake> {
                 start: range.start as u32,
                 len: range.len() as u32,
             };
-            let end = (span.file, span.start + span.len);
-            let last = values.partition_point(|value| (value.file, value.start) < end);
-            // Values do not overlap, so the last one that begins before the end is the only one.
-            if !values[..last]
-                .last()
-                .is_some_and(|value| value.overlaps(span))
-            {
-                found.push(mistake(span, what));
-            }
+            found.push(mistake(span, what));
         }
     }
+    let written = found.len();
+    find_values(nodes, files, written, &mut found);
     found
 }
 
-fn find_values(nodes: &[Node], found: &mut Vec<Mistake>) {
+/// Looks at values: one that holds a secret is one as a whole.
+///
+/// The first so many mistakes are those of what is written, in order.
+fn find_values(nodes: &[Node], files: &[SourceFile], written: usize, found: &mut Vec<Mistake>) {
     for node in nodes {
         for entry in &node.entries {
-            if let Some((_, what)) = entry.text().and_then(|text| look(text).pop()) {
-                found.push(mistake(entry.span, what));
+            let Some(text) = entry.text() else { continue };
+            let span = entry.span;
+            let end = span.start + span.len;
+            let after = found[..written]
+                .partition_point(|m| (m.span.file, m.span.start) < (span.file, end));
+            let last = after.checked_sub(1).map(|last| &mut found[last]);
+            if let Some(last) = last.filter(|last| last.span.overlaps(span)) {
+                if last.span.start >= span.start && last.span.start + last.span.len <= end {
+                    last.span = span;
+                }
+                continue;
+            }
+            let file = files[span.file as usize].text.as_str();
+            let is_escaped = file
+                .get(span.start as usize..end as usize)
+                .is_some_and(|written| written.contains('\\'));
+            if is_escaped && let Some((_, what)) = look(text).pop() {
+                found.push(mistake(span, what));
             }
         }
-        find_values(node.children(), found);
+        find_values(node.children(), files, written, found);
     }
 }
 
@@ -109,15 +121,23 @@ fn mistake(span: Span, what: &str) -> Mistake {
 /// Returns everything in a text that looks like a secret, in order.
 fn look(text: &str) -> Vec<Found> {
     let is_break = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | '?');
+    // Almost no text has any of these, and then no word has.
+    let has_keys = text.contains(BEGIN);
+    let has_addresses = text.contains("://");
+    let prefixes: Vec<_> = PREFIXES
+        .into_iter()
+        .filter(|(prefix, _)| text.contains(prefix))
+        .collect();
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(begin) = text[at..].find(|c| !is_break(c)) {
         at += begin;
         let rest = &text[at..];
         let word = &rest[..rest.find(is_break).unwrap_or(rest.len())];
-        let secret = private_key(rest, word)
+        let key = has_keys.then(|| private_key(rest, word)).flatten();
+        let secret = key
             .or_else(|| setting(&text[..at], rest, word))
-            .or_else(|| in_word(word));
+            .or_else(|| in_word(word, &prefixes, has_addresses));
         match secret {
             Some((range, what)) => {
                 found.push((at + range.start..at + range.end, what));
@@ -131,13 +151,15 @@ fn look(text: &str) -> Vec<Found> {
 
 /// Finds a private key, from its first line to its last.
 fn private_key(rest: &str, word: &str) -> Option<Found> {
-    const BEGIN: &str = "-----BEGIN";
     const TITLE: &[u8] = b"PRIVATE KEY-----";
     const TITLE_LEN_MAX: usize = 64;
     let begin = word.find(BEGIN)?;
     let title = rest.as_bytes()[begin..].iter().take(TITLE_LEN_MAX);
     let title: Vec<u8> = title.copied().collect();
     title.windows(TITLE.len()).find(|part| *part == TITLE)?;
+    // One without its end goes as far as the text that it stands in.
+    let quote = rest[begin..].find('"').map(|quote| begin + quote);
+    let rest = &rest[..quote.unwrap_or(rest.len())];
     let end = rest.find("-----END").map(|end| end + "-----END".len());
     let end = end.and_then(|end| rest[end..].find("-----").map(|more| end + more + 5));
     Some((begin..end.unwrap_or(rest.len()), "a private key"))
@@ -201,16 +223,9 @@ fn secret_value(rest: &str, begin: usize) -> Option<Range<usize>> {
 }
 
 /// Finds what is a secret wherever it stands.
-fn in_word(word: &str) -> Option<Found> {
-    if has_password(word) {
-        return Some((0..word.len(), "an address with a password"));
-    }
-    // Most words are too short for anything else.
-    if word.len() < REST_MIN {
-        return None;
-    }
+fn in_word(word: &str, prefixes: &[(&str, &'static str)], has_addresses: bool) -> Option<Found> {
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
-    for (prefix, what) in PREFIXES {
+    for (prefix, what) in prefixes {
         for (at, _) in word.match_indices(prefix) {
             // Inside a longer word or a path it is a part of a name.
             let inside = word[..at].ends_with(|c: char| c.is_alphanumeric() || "_-./".contains(c));
@@ -221,9 +236,21 @@ fn in_word(word: &str) -> Option<Found> {
             }
         }
     }
+    if has_addresses && has_password(word) {
+        return Some((0..word.len(), "an address with a password"));
+    }
+    if word.len() < AWS_LEN {
+        return None;
+    }
+    let is_edge = |c: char| {
+        matches!(
+            c,
+            '=' | ':' | '"' | '\'' | '`' | '(' | ')' | '{' | '}' | '#'
+        )
+    };
     let mut at = 0;
-    for piece in word.split_inclusive(['=', ':', '"', '\'', '`', '(', ')', '{', '}', '#']) {
-        let bare = piece.trim_end_matches(['=', ':', '"', '\'', '`', '(', ')', '{', '}', '#']);
+    for piece in word.split_inclusive(is_edge) {
+        let bare = piece.trim_end_matches(is_edge);
         if is_aws(bare) {
             return Some((at..at + bare.len(), "a secret key of AWS"));
         }
