@@ -2,12 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::support::skip;
 
-/// A mounted ext4 filesystem; unmounted when dropped.
+/// Held by whoever has a filesystem mounted: a test that looks around on the machine would find
+/// the repositories of another one's too.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A mounted ext4 filesystem; unmounted when dropped, and the only one of all tests until then.
 pub(crate) struct LoopMount {
     path: PathBuf,
+    _alone: MutexGuard<'static, ()>,
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
@@ -33,6 +39,7 @@ impl LoopMount {
             skip("only root may mount a filesystem");
             return None;
         }
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let image = folder.join(format!("{name}.img"));
         let path = folder.join(name);
         let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
@@ -47,7 +54,10 @@ impl LoopMount {
             ));
             return None;
         }
-        Some(Self { path })
+        Some(Self {
+            path,
+            _alone: alone,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
