@@ -28,6 +28,7 @@ pub fn apply(
     stop: &Stop,
 ) -> Result<Outcome, Fault> {
     let record = Record::open(order, fleet)?;
+    observer.locked(&record.locked());
     let outcome = run_all(order, observer, stop, &|action| {
         record.begin(action)?;
         let result = carry_out(action, fleet, observer, &stop.abort);

@@ -98,6 +98,8 @@ impl Outcome {
 
 /// Takes part in an apply by listening; only the command line prints.
 pub trait Observer: Send + Sync {
+    /// These nodes are locked, and nothing was changed yet.
+    fn locked(&self, nodes: &[Name]);
     /// An action begins.
     fn started(&self, action: usize);
     /// An action has come so far.

@@ -152,6 +152,11 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
+    /// Returns the nodes that are locked and whose journals say that the plan was begun.
+    pub(super) fn locked(&self) -> Vec<Name> {
+        self.lock_opened().iter().cloned().collect()
+    }
+
     fn lock_opened(&self) -> std::sync::MutexGuard<'_, BTreeSet<Name>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,7 +193,7 @@ impl<'a> Record<'a> {
             Event::BrokenOff
         };
         let words = format!("{} done, {left} left", outcome.done());
-        let nodes: Vec<Name> = self.lock_opened().iter().cloned().collect();
+        let nodes = self.locked();
         let nodes: Vec<&Name> = nodes.iter().collect();
         let line = self.line(event, &words);
         let written = at_once(&nodes, |node| self.append(node, &line));

@@ -263,6 +263,9 @@ pub struct Plan {
     /// Print Markdown for a comment on a pull request
     #[arg(long, conflicts_with_all = ["json", "detail"])]
     pub md: bool,
+    /// Print what happens as it happens: one JSON object a line
+    #[arg(long, conflicts_with_all = ["json", "md", "detail"])]
+    pub ndjson: bool,
     /// Show every detail
     #[arg(long)]
     pub detail: bool,
@@ -405,6 +408,9 @@ pub struct Apply {
     /// How many copies are written to one disk at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=200))]
     pub writers_per_disk: u16,
+    /// Print what happens as it happens: one JSON object a line
+    #[arg(long, conflicts_with = "detail")]
+    pub ndjson: bool,
     /// Show every detail
     #[arg(long)]
     pub detail: bool,

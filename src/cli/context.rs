@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::cli::args::Reach;
-use crate::cli::exit::Failure;
+use crate::cli::events::Events;
+use crate::cli::exit::{Failure, Outcome};
 use crate::cli::load::load;
 use crate::cli::part;
 use crate::cli::render::text::{Style, escape_json};
 use crate::model::{Name, Observed, Timestamp, Topology};
-use crate::observe::{ObserveOptions, observe};
+use crate::observe::{ObserveOptions, Watch, observe_watched};
 use crate::plan::Plan;
 use crate::plan::need::nodes;
 use crate::plan::selection::{Asked, Selection};
@@ -32,6 +34,8 @@ pub struct Context {
     pub color: bool,
     /// The width of the terminal in columns, or a good one for files.
     pub width: usize,
+    /// Who is told what happens, where standard output is a stream of events.
+    pub events: Option<Arc<Events>>,
 }
 
 /// A look at the world: the plan that came of it, and the nodes to work with.
@@ -54,6 +58,7 @@ pub struct Look {
 pub struct Again {
     topology: Topology,
     connect: Connect,
+    events: Option<Arc<Events>>,
 }
 
 impl Context {
@@ -72,7 +77,28 @@ impl Context {
             quiet,
             color,
             width,
+            events: None,
         }
+    }
+
+    /// Does a command's work, and tells it as a stream of events if that is wanted.
+    pub fn telling(
+        &self,
+        command: &str,
+        wanted: bool,
+        work: impl FnOnce(&Self) -> Outcome,
+    ) -> Outcome {
+        if !wanted {
+            return work(self);
+        }
+        let events = Events::start(command);
+        let outcome = work(&Self {
+            color: false,
+            events: Some(Arc::clone(&events)),
+            ..self.clone()
+        });
+        events.end(&outcome);
+        outcome
     }
 
     /// Returns how plans and tables are drawn.
@@ -86,10 +112,13 @@ impl Context {
         }
     }
 
-    /// Prints a result on standard output.
+    /// Prints a result on standard output, unless that is a stream of events.
     ///
     /// Whoever reads it may stop reading; the work and its exit code go on all the same.
     pub fn print(&self, text: &str) {
+        if self.events.is_some() {
+            return;
+        }
         let mut out = std::io::stdout().lock();
         let _ = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
     }
@@ -121,7 +150,15 @@ impl Context {
     /// Loads a topology, looks at its nodes and plans.
     pub fn look(&self, path: &Path, reach: &Reach) -> Result<Look, Failure> {
         let topology = load(self, path)?;
-        look_at(topology, connect(reach))
+        look_at(self.again(topology, reach))
+    }
+
+    fn again(&self, topology: Topology, reach: &Reach) -> Again {
+        Again {
+            topology,
+            connect: connect(reach),
+            events: self.events.clone(),
+        }
     }
 
     /// Looks at a topology's nodes, and says when.
@@ -130,28 +167,20 @@ impl Context {
         topology: Topology,
         reach: &Reach,
     ) -> Result<(Timestamp, Observed), Failure> {
-        let again = Again {
-            topology,
-            connect: connect(reach),
-        };
-        let observed = again.observe(None)?;
+        let observed = self.again(topology, reach).observe(None)?;
         Ok((now(), observed))
     }
 
     /// Looks at what a saved plan's actions rely on, and at nothing else.
     pub fn look_for(&self, saved: &Plan, reach: &Reach) -> Result<Look, Failure> {
-        let again = Again {
-            topology: saved.topology.clone(),
-            connect: connect(reach),
-        };
+        let again = self.again(saved.topology.clone(), reach);
         let (at, start) = (now(), Instant::now());
         let observed = again.observe(Some(nodes(&saved.topology, saved.pending())))?;
         Ok(again.seen(saved.clone(), observed, (at, start.elapsed())))
     }
 }
 
-fn look_at(topology: Topology, connect: Connect) -> Result<Look, Failure> {
-    let again = Again { topology, connect };
+fn look_at(again: Again) -> Result<Look, Failure> {
     let (at, start) = (now(), Instant::now());
     let observed = again.observe(None)?;
     let plan = crate::plan::plan(&again.topology, &observed, now());
@@ -193,7 +222,8 @@ impl Again {
 
     /// Looks at these nodes, or at all of them.
     fn observe(&self, only: Option<BTreeSet<Name>>) -> Result<Observed, Failure> {
-        let mut observed = observe(
+        let watch = self.events.as_ref().map(|events| &**events as &dyn Watch);
+        let mut observed = observe_watched(
             &self.topology,
             &|name, node| transport(&self.topology, name, node, &self.connect),
             &now,
@@ -201,6 +231,7 @@ impl Again {
                 only,
                 ..ObserveOptions::default()
             },
+            watch,
         );
         drill::drop_forged(&self.topology, &mut observed);
         observed.keys = keys::look(&self.topology);

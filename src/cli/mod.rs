@@ -1,13 +1,14 @@
 //! The command line, and the only place that prints.
 //!
 //! [`args`] is what clap reads, [`commands`] has one file a command, [`render`] turns
-//! values into text, [`redact`] takes names out of them, [`progress`] shows running work, [`exit`] has the exit codes.
+//! values into text, [`redact`] takes names out of them, [`progress`] shows running work, [`events`] tells it to programs, [`exit`] has the exit codes.
 
 pub mod args;
 pub mod commands;
 pub mod commit_files;
 pub mod context;
 pub mod documents;
+pub mod events;
 pub mod exit;
 pub mod load;
 pub mod part;

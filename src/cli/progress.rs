@@ -155,6 +155,9 @@ fn data_style(known: bool) -> ProgressStyle {
 }
 
 impl Observer for Display {
+    // Whoever waits for the first action sees that it runs.
+    fn locked(&self, _: &[Name]) {}
+
     fn started(&self, action: usize) {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());

@@ -1,5 +1,7 @@
 //! Interrupts: the first asks work to stop at a good place, a further one ends it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::apply::Stop;
@@ -13,6 +15,25 @@ enum Signal {
     Interrupt,
     /// SIGTERM, after which a machine does not wait for long.
     Terminate,
+}
+
+/// What is to be said before a signal ends the process.
+static LAST_WORDS: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
+/// Whether an apply decides what a signal comes to.
+static IN_STEPS: AtomicBool = AtomicBool::new(false);
+
+/// Has a signal end the process with exit code 130, and not before something was said.
+///
+/// Once an apply stops in steps, that decides when the end has come.
+pub fn end_with(last_words: impl Fn() + Send + 'static) {
+    let mut said = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    *said = Some(Box::new(last_words));
+    drop(said);
+    on_signals(|_, _| {
+        if !IN_STEPS.load(Ordering::Acquire) {
+            end_now();
+        }
+    });
 }
 
 /// Returns a request to stop that Ctrl-C or SIGTERM makes.
@@ -36,6 +57,7 @@ pub fn stop_on_interrupt() -> Cancel {
 pub fn stop_in_steps(tell: impl Fn(&str) + Send + 'static) -> Stop {
     let stop = Stop::default();
     let flags = stop.clone();
+    IN_STEPS.store(true, Ordering::Release);
     on_signals(move |_, signal| {
         if flags.abort.is_cancelled() {
             end_now();
@@ -52,6 +74,10 @@ pub fn stop_in_steps(tell: impl Fn(&str) + Send + 'static) -> Stop {
 }
 
 fn end_now() -> ! {
+    let last_words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(say) = &*last_words {
+        say();
+    }
     end_all();
     std::process::exit(130);
 }

@@ -47,6 +47,14 @@ impl Default for ObserveOptions {
 pub type Connect<'a> =
     dyn Fn(&Name, &Node) -> Result<Arc<dyn Transport>, TransportError> + Sync + 'a;
 
+/// Listens to a look, node by node; only the command line prints.
+pub trait Watch: Send + Sync {
+    /// A node is looked at.
+    fn started(&self, node: &Name);
+    /// A node was looked at.
+    fn ended(&self, node: &Name, seen: &NodeState);
+}
+
 /// Looks at the nodes of a topology, all at once.
 ///
 /// Reading keys and the binary are not on nodes; whoever calls adds them.
@@ -56,12 +64,23 @@ pub fn observe(
     now: &(dyn Fn() -> Timestamp + Sync),
     options: &ObserveOptions,
 ) -> Observed {
+    observe_watched(topology, connect, now, options, None)
+}
+
+/// Looks as [`observe`] does, while somebody listens.
+pub fn observe_watched(
+    topology: &Topology,
+    connect: &Connect<'_>,
+    now: &(dyn Fn() -> Timestamp + Sync),
+    options: &ObserveOptions,
+    watch: Option<&dyn Watch>,
+) -> Observed {
     let asked = |name: &Name| options.only.as_ref().is_none_or(|only| only.contains(name));
     let todo = wanted(topology)
         .into_iter()
         .filter(|(name, _)| asked(name))
         .collect();
-    each(topology, todo, connect, now, options)
+    each(topology, todo, connect, now, options, watch)
 }
 
 /// Looks around on the nodes of a topology that says nothing else yet.
@@ -77,7 +96,7 @@ pub fn discover(
         .iter()
         .map(|(name, node)| (name.clone(), unknown(sudo(node))))
         .collect();
-    each(topology, todo, connect, now, options)
+    each(topology, todo, connect, now, options, None)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is made for this")]
@@ -87,14 +106,23 @@ fn each(
     connect: &Connect<'_>,
     now: &(dyn Fn() -> Timestamp + Sync),
     options: &ObserveOptions,
+    watch: Option<&dyn Watch>,
 ) -> Observed {
     let nodes = at_once(&todo, options.at_once, &|name, wanted| {
-        look(topology, name, wanted, connect, now, options).unwrap_or_else(|error| {
+        if let Some(watch) = watch {
+            watch.started(name);
+        }
+        let seen = look(topology, name, wanted, connect, now, options);
+        let seen = seen.unwrap_or_else(|error| {
             NodeState::Unreachable(Unreachable {
                 kind: kind(&error),
                 message: error.to_string(),
             })
-        })
+        });
+        if let Some(watch) = watch {
+            watch.ended(name, &seen);
+        }
+        seen
     });
     Observed {
         nodes,

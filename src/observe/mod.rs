@@ -23,6 +23,6 @@ mod records;
 mod wanted;
 
 pub use journal::journals;
-pub use look::{Connect, ObserveOptions, discover, observe};
+pub use look::{Connect, ObserveOptions, Watch, discover, observe, observe_watched};
 pub use question::{NoAnswer, answer};
 pub use wanted::{Folder, Wanted, WantedDatastore, WantedSource, wanted};

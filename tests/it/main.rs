@@ -10,6 +10,7 @@ mod collect;
 mod diff;
 mod disaster;
 mod docs;
+mod events;
 mod fixture;
 mod fmt;
 mod forecast;

@@ -3,11 +3,12 @@
 mod prepare;
 mod resume;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::prepare::Prepared;
 use crate::apply::Stop;
-use crate::apply::outcome::Outcome as Applied;
+use crate::apply::outcome::{Observer, Outcome as Applied};
 use crate::cli::args::Apply;
 use crate::cli::commands::plan::unmet_gates;
 use crate::cli::context::{Context, asks, confirm, now};
@@ -27,6 +28,10 @@ const FRESH_FOR: Duration = Duration::from_mins(1);
 
 /// Plans, asks, carries out, looks again.
 pub fn run(context: &Context, args: &Apply) -> Outcome {
+    context.telling("apply", args.ndjson, |context| apply(context, args))
+}
+
+fn apply(context: &Context, args: &Apply) -> Outcome {
     let Some(prepared) = prepare::prepare(context, args)? else {
         return Ok(Exit::Ok);
     };
@@ -36,6 +41,9 @@ pub fn run(context: &Context, args: &Apply) -> Outcome {
         ..context.style(args.detail)
     };
     context.print(&render::plan::render(plan, &style));
+    if let Some(events) = &context.events {
+        events.plan(plan);
+    }
     if prepared.ready().next().is_none() {
         return nothing_to_do(context, args, &prepared);
     }
@@ -182,16 +190,28 @@ fn refuse_stale(readiness: &[Readiness]) -> Result<(), Failure> {
 }
 
 fn carry_out(context: &Context, args: &Apply, prepared: Prepared) -> Outcome {
-    let display = std::sync::Arc::new(Display::new(labels(&prepared.look.plan), context.quiet));
-    let shown = std::sync::Arc::clone(&display);
-    let stop = signal::stop_in_steps(move |line| shown.warn(line));
+    let told = context.events.clone();
+    let quiet = context.quiet || told.is_some();
+    let display = Arc::new(Display::new(labels(&prepared.look.plan), quiet));
+    let shown = Arc::clone(&display);
+    let stop = signal::stop_in_steps(move |line| match &told {
+        Some(events) => events.remark(line),
+        None => shown.warn(line),
+    });
+    let observer: &dyn Observer = match &context.events {
+        Some(events) => &**events,
+        None => &*display,
+    };
     context.print("");
     let order = prepared.order(args);
     let fleet = &prepared.look.fleet;
-    let applied = crate::apply::apply(&order, fleet, &*display, &stop).map_err(not_begun)?;
+    let applied = crate::apply::apply(&order, fleet, observer, &stop).map_err(not_begun)?;
     let look = prepared.look;
     drop(look.fleet);
     context.print(&render::apply::end_table(&look.plan, &applied));
+    if let Some(events) = &context.events {
+        events.applied(&applied);
+    }
     // Look again, whatever happened: the report must say what is, not what was meant.
     let part = look.plan.part.as_ref().map(|part| part.selection.clone());
     let (whole, after) = look.again.plan_now(&part.unwrap_or_default())?;
@@ -200,6 +220,9 @@ fn carry_out(context: &Context, args: &Apply, prepared: Prepared) -> Outcome {
         &context.style(false),
     ));
     context.print(&render::apply::convergence(&applied, &after));
+    if let Some(events) = &context.events {
+        events.looked_again(&after);
+    }
     Ok(verdict(&applied, &after))
 }
 

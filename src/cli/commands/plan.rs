@@ -18,12 +18,18 @@ pub mod save_load;
 
 /// Looks, plans, shows.
 pub fn run(context: &Context, args: &args::Plan) -> Outcome {
+    context.telling("plan", args.ndjson, |context| plan(context, args))
+}
+
+fn plan(context: &Context, args: &args::Plan) -> Outcome {
     let (plan, observed) = make(context, &args.nodes, args.facts.as_deref())?;
     let topology = plan.topology.clone();
     let plan = &part::narrow(plan, &topology, &observed, &args.part.asked())?;
     let saved = args.out.as_ref().map(|file| save(args, plan, file));
     let saved = saved.transpose()?;
-    if args.json {
+    if let Some(events) = &context.events {
+        events.plan(plan);
+    } else if args.json {
         context.print_json(plan)?;
     } else if args.md {
         context.print(&render::render_markdown(plan));

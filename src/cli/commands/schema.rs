@@ -18,6 +18,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "saved-plan.v1",
         "the files that bkpctl plan -o writes, and bkpctl show --json",
     ),
+    (
+        "event.v1",
+        "the lines of bkpctl plan --ndjson and bkpctl apply --ndjson",
+    ),
     ("fmt.v1", "bkpctl fmt --json"),
     ("diff.v1", "bkpctl diff --json"),
     ("drift.v1", "bkpctl drift --json"),
@@ -71,6 +75,7 @@ pub fn text(name: &str) -> Option<String> {
         "saved-plan.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::saved::SavedPlan
         ))),
+        "event.v1" => Some(pretty(&schemars::schema_for!(crate::cli::events::Line))),
         "diff.v1" => Some(pretty(&schemars::schema_for!(
             crate::plan::difference::Difference
         ))),

@@ -95,6 +95,11 @@ fn follows(
             .flatten()
             .enumerate()
             .try_for_each(|(number, value)| fits(value, wanted, root, &format!("{at}/{number}"))),
+        "uniqueItems" => {
+            let all = value.as_array().map_or(&[][..], Vec::as_slice);
+            let twice = |(at, one): (usize, &Value)| all[..at].contains(one);
+            ensure(wanted != &Value::Bool(true) || !all.iter().enumerate().any(twice))
+        }
         remark if REMARKS.contains(&remark) => Ok(()),
         other => Err(format!("{at}: the rule {other} is not known here")),
     }
