@@ -347,7 +347,9 @@ impl Observer for Events {
             node,
             outcome,
             seconds: took.map(|took| took.as_secs_f64()),
-            bytes: running.and_then(|running| running.bytes),
+            bytes: running
+                .and_then(|running| running.bytes)
+                .filter(|bytes| *bytes > 0),
             words,
         };
         write(&mut state, ended);

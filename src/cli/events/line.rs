@@ -105,7 +105,7 @@ pub enum Event {
         outcome: Ending,
         /// How long it took, if it was tried.
         seconds: Option<f64>,
-        /// Bytes read, restored or copied, if it moved any.
+        /// Bytes read, restored or copied, as far as it told of them while it ran.
         bytes: Option<u64>,
         /// What came out, or why nothing did.
         words: Option<String>,
