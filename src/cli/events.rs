@@ -224,7 +224,9 @@ impl Events {
                 write(&mut state, heartbeat);
                 continue;
             }
-            let wait = self.changed.wait_timeout(state, HEARTBEAT - quiet);
+            let wait = self
+                .changed
+                .wait_timeout(state, HEARTBEAT.saturating_sub(quiet));
             state = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
