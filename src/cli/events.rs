@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::apply::outcome::{Ended, Observer, Outcome as Applied};
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::render::text::escape_json;
 use crate::cli::signal;
 use crate::model::observed::NodeState;
 use crate::model::{Address, Name};
@@ -23,7 +24,7 @@ use crate::plan::change::Severity;
 use crate::run::here::now;
 use crate::run::job::Progress;
 
-pub use self::line::{ApplyCounts, EVENTS_FORMAT, Ending, Event, Line, PlanCounts, Sight, Summary};
+pub use self::line::{ApplyCounts, EVENTS_FORMAT, Ending, Event, Line, PlanCounts, Summary};
 
 /// The longest time without a line.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -240,8 +241,8 @@ fn write(state: &mut State, event: Event) {
         return;
     }
     let line = Line { time: now(), event };
-    if let Ok(mut text) = serde_json::to_string(&line) {
-        text.push('\n');
+    if let Ok(text) = serde_json::to_string(&line) {
+        let text = escape_json(&text) + "\n";
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
@@ -258,15 +259,14 @@ impl Watch for Events {
     fn ended(&self, node: &Name, seen: &NodeState) {
         let mut state = self.lock();
         let since = state.nodes.remove(node);
-        let (outcome, why) = match seen {
-            NodeState::Reached(_) => (Sight::Reached, None),
-            NodeState::Unreachable(why) => (Sight::from(why.kind), Some(why.message.clone())),
+        let unreached = match seen {
+            NodeState::Reached(_) => None,
+            NodeState::Unreachable(why) => Some(why.clone()),
         };
         let ended = Event::ObserveEnded {
             node: node.clone(),
-            outcome,
             seconds: since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
-            why,
+            unreached,
         };
         write(&mut state, ended);
     }

@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use crate::support::relay::Relay;
 use crate::support::sandbox::{Ran, Sandbox};
-use crate::support::skip;
 use crate::support::sshd::{Sshd, SshdOptions, login_name, missing};
 use crate::support::tree::make_tree;
+use crate::support::{skip, stride};
 
 /// Where in the writing of a line the agent is when its connection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,11 +302,6 @@ fn runnable() -> bool {
 
 /// Cuts an apply at every point of a kind, or at every seventh.
 fn cut_everywhere(point: Point, agent: Agent, first: usize) {
-    let step = if std::env::var("BKPCTL_EVERY_KILL").is_ok() {
-        1
-    } else {
-        7
-    };
     let mut nth = first;
     loop {
         let mut far = Far::stopping_at(point);
@@ -326,7 +321,7 @@ fn cut_everywhere(point: Point, agent: Agent, first: usize) {
             ran.code, ran.stdout, ran.stderr
         );
         far.goes_on(&what);
-        nth += step;
+        nth += stride(7);
     }
 }
 

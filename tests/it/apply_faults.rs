@@ -10,29 +10,9 @@ use bkpctl::model::JournalLine;
 use serde_json::Value;
 
 use crate::support::loop_mount::LoopMount;
-use crate::support::one_machine::{self, ONE_MACHINE};
+use crate::support::one_machine::{self, ONE_MACHINE, slow};
 use crate::support::sandbox::{Ran, Sandbox};
-use crate::support::skip;
-
-/// A copy that takes long enough to be interrupted, and says when it runs.
-const SLOW: &str = r#"
-topology "slow" id="slowmachine1"
-node "here" { local; agent path="state"; scratch "scratch" }
-key "demo" { file "demo.key"; create }
-datastore "first" { place "here" path="first"; keep last=3 }
-source "slow" on="here" { command "sh" "-c" "touch RUNNING; i=0; while [ $i -lt 40 ]; do echo $i; sleep 0.1; i=$((i+1)); done"; name "out" }
-phase "baseline" {
-    backup "nightly" { source "slow"; to "first"; at "02:00" }
-    drill "proof" { source "slow"; from "first"; every "7d" }
-}
-"#;
-
-fn slow() -> Sandbox {
-    let sandbox = one_machine::sandbox("");
-    let running = sandbox.join("running").display().to_string();
-    sandbox.write("topology.kdl", SLOW.replace("RUNNING", &running));
-    sandbox
-}
+use crate::support::{skip, stride};
 
 /// Demands that nothing is left to do, and that nothing was done twice.
 #[track_caller]
@@ -109,7 +89,6 @@ fn an_apply_that_is_killed_at_any_step_of_its_journal_is_resumed_and_does_nothin
     if !has_strace() {
         return;
     }
-    let every = std::env::var("BKPCTL_EVERY_KILL").is_ok();
     let mut nth = 1;
     loop {
         let sandbox = one_machine::sandbox(ONE_MACHINE);
@@ -147,7 +126,7 @@ fn an_apply_that_is_killed_at_any_step_of_its_journal_is_resumed_and_does_nothin
                 .count();
             assert!(again <= 1, "kill {nth}: done twice: {line:?}");
         }
-        nth += if every { 1 } else { 5 };
+        nth += stride(5);
     }
 }
 
@@ -205,11 +184,6 @@ fn an_apply_that_is_killed_while_it_destroys_a_datastore_ends_that_and_touches_n
     if !has_strace() {
         return;
     }
-    let step = if std::env::var("BKPCTL_EVERY_KILL").is_ok() {
-        1
-    } else {
-        4
-    };
     let gone = ONE_MACHINE
         .lines()
         .filter(|line| !line.contains("\"second\" { place") && !line.contains("sync \"again\""))
@@ -249,7 +223,7 @@ fn an_apply_that_is_killed_while_it_destroys_a_datastore_ends_that_and_touches_n
             "demo.key",
         ];
         sandbox.run(&verify).exits(0);
-        nth += step;
+        nth += stride(4);
     }
 }
 

@@ -9,24 +9,11 @@ use bkpctl::cli::commands::schema;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::one_machine::{self, ONE_MACHINE};
+use crate::support::one_machine::{self, ONE_MACHINE, slow};
 use crate::support::relay::Relay;
 use crate::support::sandbox::{Ran, Sandbox};
 use crate::support::schema::assert_fits;
 use crate::support::sshd::{Sshd, SshdOptions, missing};
-
-/// A program that runs for some seconds and says that it does.
-const SLOW: &str = r#"
-topology "slow" id="slowevents1"
-node "here" { local; agent path="state"; scratch "scratch" }
-key "demo" { file "demo.key"; create }
-datastore "first" { place "here" path="first"; keep last=3 }
-source "slow" on="here" { command "sh" "-c" "i=0; while [ $i -lt 40 ]; do echo $i; sleep 0.1; i=$((i+1)); done"; name "out" }
-phase "baseline" {
-    backup "nightly" { source "slow"; to "first"; at "02:00" }
-    drill "proof" { source "slow"; from "first"; every "7d" }
-}
-"#;
 
 const ALLOWED: [&str; 5] = [
     "apply",
@@ -83,7 +70,7 @@ fn a_plan_tells_nodes_findings_actions_rules_and_a_summary() {
     assert_eq!(events[0]["command"], "plan");
     assert_eq!(of(&events, "observe_started")[0]["node"], "here");
     let seen = of(&events, "observe_ended");
-    assert_eq!((seen.len(), &seen[0]["outcome"]), (1, &"reached".into()));
+    assert_eq!((seen.len(), &seen[0]["unreached"]), (1, &Value::Null));
     assert!(seen[0]["seconds"].as_f64() > Some(0.0));
 
     let plan = sandbox.run(&["plan", "--json"]).exits(0).stdout;
@@ -143,8 +130,10 @@ fn an_apply_tells_locks_each_action_with_its_end_and_whether_it_converged() {
 
 #[test]
 fn an_action_that_fails_says_so_and_so_does_what_needs_it() {
-    let failing = SLOW.replace("i=0; while", "echo broken >&2; exit 3; while");
-    let sandbox = one_machine::sandbox(&failing);
+    let sandbox = slow();
+    let topology = fs::read_to_string(sandbox.join("topology.kdl")).expect("a topology");
+    let failing = topology.replace("i=0; while", "echo broken >&2; exit 3; while");
+    sandbox.write("topology.kdl", failing);
     let events = told(&sandbox, &ALLOWED, 6);
     let outcome = |address: &str| {
         let ended = of(&events, "action_ended");
@@ -163,7 +152,7 @@ fn an_action_that_fails_says_so_and_so_does_what_needs_it() {
 
 #[test]
 fn a_refused_apply_ends_with_the_reason_and_the_next_step() {
-    let sandbox = one_machine::sandbox(SLOW);
+    let sandbox = slow();
     let events = told(&sandbox, &["apply", "--ndjson", "--auto-approve"], 1);
     let end = last(&events);
     assert_eq!(end["event"], "error");
@@ -211,6 +200,19 @@ fn a_mistake_in_the_topology_ends_the_stream_too_and_no_control_character_is_in_
     sandbox.run(&["plan", "--ndjson", "--json"]).exits(2);
     sandbox.run(&["plan", "--ndjson", "--md"]).exits(2);
     sandbox.run(&["apply", "--ndjson", "--detail"]).exits(2);
+}
+
+#[test]
+fn no_line_of_a_stream_drives_a_terminal_or_turns_the_direction_of_writing() {
+    let sandbox = slow();
+    let topology = fs::read_to_string(sandbox.join("topology.kdl")).expect("a topology");
+    let says = r"printf 'a\\302\\23331m\\342\\200\\256b' >&2; exit 3; while";
+    sandbox.write("topology.kdl", topology.replace("i=0; while", says));
+    let stream = sandbox.run(&ALLOWED).exits(6).stdout;
+    assert!(stream.contains("31m"), "{stream}");
+    let unseen = |c: &char| (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{202e}').contains(c);
+    assert_eq!(stream.chars().find(unseen), None, "{stream:?}");
+    events(&stream);
 }
 
 /// A command that runs, whose lines are read as they come.
@@ -272,7 +274,7 @@ fn runs(event: &Value) -> bool {
 
 #[test]
 fn an_interrupted_apply_tells_what_was_left_and_ends_with_a_summary() {
-    let sandbox = one_machine::sandbox(SLOW);
+    let sandbox = slow();
     let mut running = Running::start(&sandbox, &ALLOWED);
     running.wait_for(runs);
     running.signal(Signal::INT);
@@ -294,7 +296,7 @@ fn an_interrupted_apply_tells_what_was_left_and_ends_with_a_summary() {
 
 #[test]
 fn an_apply_that_is_ended_at_once_still_writes_its_last_line() {
-    let sandbox = one_machine::sandbox(SLOW);
+    let sandbox = slow();
     let mut running = Running::start(&sandbox, &ALLOWED);
     running.wait_for(runs);
     let is_note = |event: &Value| event["event"] == "note";
@@ -358,9 +360,9 @@ fn a_node_that_does_not_answer_is_waited_for_with_heartbeats_and_told_with_its_f
     let seen = of(&events, "observe_ended");
     let away = seen.iter().find(|event| event["node"] == "away");
     let away = away.expect("its look ended");
-    assert_eq!(away["outcome"], "timeout", "{away}");
+    assert_eq!(away["unreached"]["kind"], "timeout", "{away}");
     assert!(away["seconds"].as_f64() > Some(11.0));
-    assert!(away["why"].is_string());
+    assert!(away["unreached"]["message"].is_string());
     assert_eq!(last(&events)["plan"]["unreached"], 1);
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::observed::UnreachableKind;
+use crate::model::observed::Unreachable;
 use crate::model::{Address, Name, Timestamp};
 use crate::plan::change::{Action, Finding, PolicyLine};
 
@@ -42,12 +42,10 @@ pub enum Event {
     ObserveEnded {
         /// The node.
         node: Name,
-        /// How that ended.
-        outcome: Sight,
         /// How long it took.
         seconds: f64,
         /// Why it was not reached, if it was not.
-        why: Option<String>,
+        unreached: Option<Unreachable>,
     },
     /// The plan says something that a person should know.
     Finding {
@@ -144,39 +142,6 @@ pub enum Event {
         /// What to do next.
         help: Option<String>,
     },
-}
-
-/// How a look at a node ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Sight {
-    /// It answered.
-    Reached,
-    /// Nothing answered at its address.
-    Connect,
-    /// It showed a host key other than the pinned one, or none is known.
-    HostKey,
-    /// It let us in with none of our keys.
-    Login,
-    /// It took longer than the deadline.
-    Timeout,
-    /// Its answer was cut off, too large or not understood.
-    Answer,
-    /// It is reached in a way that is not carried out yet.
-    Unsupported,
-}
-
-impl From<UnreachableKind> for Sight {
-    fn from(kind: UnreachableKind) -> Self {
-        match kind {
-            UnreachableKind::Connect => Self::Connect,
-            UnreachableKind::HostKey => Self::HostKey,
-            UnreachableKind::Login => Self::Login,
-            UnreachableKind::Timeout => Self::Timeout,
-            UnreachableKind::Answer => Self::Answer,
-            UnreachableKind::Unsupported => Self::Unsupported,
-        }
-    }
 }
 
 /// How an action ended.

@@ -20,6 +20,27 @@ phase "baseline" {
 }
 "#;
 
+/// A copy that takes long enough to be interrupted, and says when it runs.
+const SLOW: &str = r#"
+topology "slow" id="slowmachine1"
+node "here" { local; agent path="state"; scratch "scratch" }
+key "demo" { file "demo.key"; create }
+datastore "first" { place "here" path="first"; keep last=3 }
+source "slow" on="here" { command "sh" "-c" "touch RUNNING; i=0; while [ $i -lt 40 ]; do echo $i; sleep 0.1; i=$((i+1)); done"; name "out" }
+phase "baseline" {
+    backup "nightly" { source "slow"; to "first"; at "02:00" }
+    drill "proof" { source "slow"; from "first"; every "7d" }
+}
+"#;
+
+/// Makes a sandbox whose only copy takes some seconds, and has made the file `running` by then.
+pub(crate) fn slow() -> Sandbox {
+    let sandbox = sandbox("");
+    let running = sandbox.join("running").display().to_string();
+    sandbox.write("topology.kdl", SLOW.replace("RUNNING", &running));
+    sandbox
+}
+
 /// Makes a sandbox with a topology, a scratch folder and a tree of files in `data`.
 pub(crate) fn sandbox(topology: &str) -> Sandbox {
     let sandbox = Sandbox::new();

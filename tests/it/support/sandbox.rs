@@ -103,6 +103,20 @@ impl Sandbox {
             .expect("script(1) is part of Debian's essential bsdutils")
     }
 
+    /// Runs git in the folder, as somebody without settings, and returns what it prints.
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .current_dir(self.path())
+            .env("HOME", self.join("home"))
+            .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
+            .args(arguments)
+            .output()
+            .expect("git runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        let printed = String::from_utf8(output.stdout).expect("text");
+        printed.trim().to_owned()
+    }
+
     /// Starts the binary and returns at once.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(arguments)
