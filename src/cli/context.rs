@@ -189,17 +189,14 @@ fn look_at(again: Again) -> Result<Look, Failure> {
 
 impl Look {
     /// Goes on with the part of the plan that is asked for.
-    pub fn narrow(&mut self, asked: &Asked) -> Result<(), Failure> {
-        let observed = &self.fleet.observed;
-        let whole = self.plan.clone();
-        self.plan = part::narrow(whole, &self.again.topology, observed, asked)?;
-        Ok(())
+    pub fn narrow(self, asked: &Asked) -> Result<Self, Failure> {
+        let plan = part::narrow(self.plan, &self.fleet.observed, asked)?;
+        Ok(Self { plan, ..self })
     }
 
     /// Goes on with a part of the plan that was chosen before.
     pub fn go_on_with(&mut self, part: &Selection) {
-        let (topology, observed) = (&self.again.topology, &self.fleet.observed);
-        self.plan = crate::plan::plan_of(topology, observed, self.plan.now, part);
+        self.plan = crate::plan::plan_of(&self.plan, &self.fleet.observed, part);
     }
 }
 
@@ -250,7 +247,7 @@ impl Again {
     pub fn plan_now(&self, part: &Selection) -> Result<(Plan, Plan), Failure> {
         let observed = self.observe(None)?;
         let whole = crate::plan::plan(&self.topology, &observed, now());
-        let part = crate::plan::plan_of(&self.topology, &observed, whole.now, part);
+        let part = crate::plan::plan_of(&whole, &observed, part);
         Ok((whole, part))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::exit::Failure;
 use crate::config::did_you_mean;
-use crate::model::{Observed, Topology};
+use crate::model::Observed;
 use crate::plan::selection::{Asked, Selection, Unclear};
 use crate::plan::{Plan, plan_part};
 
@@ -10,16 +10,11 @@ use crate::plan::{Plan, plan_part};
 const LISTED_MAX: usize = 8;
 
 /// Cuts out the part of a plan that is asked for.
-pub fn narrow(
-    whole: Plan,
-    topology: &Topology,
-    observed: &Observed,
-    asked: &Asked,
-) -> Result<Plan, Failure> {
+pub fn narrow(whole: Plan, observed: &Observed, asked: &Asked) -> Result<Plan, Failure> {
     if asked.is_whole() {
         return Ok(whole);
     }
-    plan_part(topology, observed, whole.now, asked).map_err(explain)
+    plan_part(&whole, observed, asked).map_err(explain)
 }
 
 /// Looks up the words of a part in a plan.

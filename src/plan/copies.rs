@@ -42,7 +42,7 @@ pub(super) fn protection(world: World<'_>, demand: &Demand<'_>, open: bool) -> P
 /// it were not there.
 pub(super) fn is_due(world: World<'_>, protection: &Protection) -> bool {
     matches!(protection.state, CopyState::Missing | CopyState::Late)
-        || mount::hides(world, &protection.datastore)
+        || (protection.state == CopyState::Unknown && mount::hides(world, &protection.datastore))
 }
 
 /// Plans the copies that sources make themselves.

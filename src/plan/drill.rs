@@ -76,8 +76,9 @@ pub(super) fn drills(world: World<'_>, demands: &[&ProofDemand<'_>], draft: &mut
         failed(world, demand, draft);
         let state = proof(world, demand, true);
         // What is on a disk that is not mounted is asked for as if it were not there.
-        let due = matches!(state.state, CopyState::Missing | CopyState::Late);
-        if due || mount::hides(world, demand.from) {
+        let due = matches!(state.state, CopyState::Missing | CopyState::Late)
+            || (state.state == CopyState::Unknown && mount::hides(world, demand.from));
+        if due {
             drill(world, demand, &state, draft);
         }
     }

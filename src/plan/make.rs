@@ -26,45 +26,32 @@ pub fn plan(topology: &Topology, observed: &Observed, now: Timestamp) -> Plan {
     make(world, None)
 }
 
-/// Plans a part of what [`plan`] would, by the words that somebody chose it with.
+/// Cuts a part out of a whole plan, by the words that somebody chose it with.
+///
+/// `observed` is what the whole was made from.
 ///
 /// # Errors
 ///
 /// A word names nothing, or nothing is left of what is wanted.
-pub fn plan_part(
-    topology: &Topology,
-    observed: &Observed,
-    now: Timestamp,
-    asked: &Asked,
-) -> Result<Plan, Unclear> {
-    let whole = plan(topology, observed, now);
-    let selection = asked.look_up(&whole)?;
-    part::check(&whole, &selection)?;
-    Ok(cut(observed, whole, &selection))
+pub fn plan_part(whole: &Plan, observed: &Observed, asked: &Asked) -> Result<Plan, Unclear> {
+    let selection = asked.look_up(whole)?;
+    part::check(whole, &selection)?;
+    Ok(plan_of(whole, observed, &selection))
 }
 
-/// Plans a part that was chosen before.
+/// Cuts a part out of a whole plan that was chosen before.
 ///
 /// What it names need not be there any more: it may have been carried out.
-pub fn plan_of(
-    topology: &Topology,
-    observed: &Observed,
-    now: Timestamp,
-    selection: &Selection,
-) -> Plan {
-    cut(observed, plan(topology, observed, now), selection)
-}
-
-fn cut(observed: &Observed, whole: Plan, selection: &Selection) -> Plan {
+pub fn plan_of(whole: &Plan, observed: &Observed, selection: &Selection) -> Plan {
     if selection.is_whole() {
-        return whole;
+        return whole.clone();
     }
     let world = World {
         topology: &whole.topology,
         observed,
         now: whole.now,
     };
-    make(world, Some((&whole, selection)))
+    make(world, Some((whole, selection)))
 }
 
 /// Makes the whole plan, or a part of it.

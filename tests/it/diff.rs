@@ -1,7 +1,5 @@
 //! `bkpctl diff`: what a change of the files comes to, told from git alone.
 
-use std::process::Command;
-
 use bkpctl::model::Topology;
 use bkpctl::plan::difference::{ChangeKind, difference};
 use serde_json::{Value, json};
@@ -27,30 +25,15 @@ fn repository() -> Sandbox {
         "ours/nodes/web.kdl",
         r#"node "web" { ssh "root@192.0.2.1" }"#,
     );
-    git(&sandbox, &["init", "--quiet", "--initial-branch=main"]);
+    sandbox.git(&["init", "--quiet", "--initial-branch=main"]);
     commit(&sandbox);
     sandbox
 }
 
-fn git(sandbox: &Sandbox, arguments: &[&str]) -> String {
-    let output = Command::new("git")
-        .current_dir(sandbox.path())
-        .env("HOME", sandbox.join("home"))
-        .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
-        .args(arguments)
-        .output()
-        .expect("git runs");
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8(output.stdout)
-        .expect("text")
-        .trim()
-        .to_owned()
-}
-
 fn commit(sandbox: &Sandbox) -> String {
-    git(sandbox, &["add", "ours"]);
-    git(sandbox, &["commit", "--quiet", "--message", "a state"]);
-    git(sandbox, &["rev-parse", "HEAD"])
+    sandbox.git(&["add", "ours"]);
+    sandbox.git(&["commit", "--quiet", "--message", "a state"]);
+    sandbox.git(&["rev-parse", "HEAD"])
 }
 
 fn diff(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
@@ -114,10 +97,10 @@ fn commits_and_files_are_compared_by_what_they_declare() {
 #[test]
 fn three_dots_leave_out_what_the_other_side_did_meanwhile() {
     let sandbox = repository();
-    git(&sandbox, &["checkout", "--quiet", "-b", "topic"]);
+    sandbox.git(&["checkout", "--quiet", "-b", "topic"]);
     edit(&sandbox, "path \"/etc\"", "path \"/etc\" \"/srv\"");
     commit(&sandbox);
-    git(&sandbox, &["checkout", "--quiet", "main"]);
+    sandbox.git(&["checkout", "--quiet", "main"]);
     edit(&sandbox, "keep daily=7", "keep daily=9");
     commit(&sandbox);
     let two = diff(&sandbox, &["main..topic", "ours"]).exits(0).stdout;
@@ -130,10 +113,10 @@ fn three_dots_leave_out_what_the_other_side_did_meanwhile() {
 #[test]
 fn a_topology_that_is_new_is_all_new_and_one_that_is_wrong_is_not_compared() {
     let sandbox = repository();
-    let first = git(&sandbox, &["rev-parse", "HEAD"]);
-    git(&sandbox, &["rm", "-r", "--quiet", "ours"]);
-    git(&sandbox, &["commit", "--quiet", "--message", "gone"]);
-    git(&sandbox, &["checkout", "--quiet", &first, "--", "ours"]);
+    let first = sandbox.git(&["rev-parse", "HEAD"]);
+    sandbox.git(&["rm", "-r", "--quiet", "ours"]);
+    sandbox.git(&["commit", "--quiet", "--message", "gone"]);
+    sandbox.git(&["checkout", "--quiet", &first, "--", "ours"]);
     diff(&sandbox, &["HEAD", "ours"])
         .exits(0)
         .says("+ datastore.first")

@@ -66,7 +66,7 @@ fn whole_and_part(
 ) -> Option<(Plan, Plan, Selection)> {
     let whole = plan(topology, observed, NOW);
     let asked = asked(&whole, words);
-    match plan_part(topology, observed, NOW, &asked) {
+    match plan_part(&whole, observed, &asked) {
         Ok(part) => {
             let selection = part.part.as_ref().expect("it says what it is of");
             let selection = selection.selection.clone();
@@ -195,7 +195,7 @@ proptest! {
         let known = lint(&whole);
         let problems: Vec<String> = lint(&part).into_iter().filter(|p| !known.contains(p)).collect();
         prop_assert_eq!(problems, Vec::<String>::new());
-        let again = plan_of(&topology, &observed, NOW, &selection);
+        let again = plan_of(&whole, &observed, &selection);
         prop_assert_eq!(serde_json::to_vec(&again).expect("JSON"), serde_json::to_vec(&part).expect("JSON"));
         let (of_whole, of_part) = (all_units(&whole.actions), all_units(&part.actions));
         let more: Vec<_> = of_part.difference(&of_whole).collect();
@@ -262,7 +262,7 @@ proptest! {
         let known = known(&whole);
         let word = word.get(&known);
         let asked = Asked { targets: vec![word.clone()], ..Asked::default() };
-        let part = plan_part(&topology, &observed, NOW, &asked).expect("a word that is known");
+        let part = plan_part(&whole, &observed, &asked).expect("a word that is known");
         let address: Address = word.parse().expect("an address");
         let there = all_units(&part.actions);
         for action in whole.actions.iter().filter(|action| action.address == address) {
@@ -315,7 +315,7 @@ proptest! {
             prop_assert!(is_rest || of_next.contains(&unit), "{unit:?} is new");
         }
         // The same part has nothing left to do but what opened.
-        let again = plan_of(&topology, &after, NOW, &selection);
+        let again = plan_of(&plan(&topology, &after, NOW), &after, &selection);
         for unit in again.pending().filter(|action| !lists(action)).flat_map(units) {
             prop_assert!(!done.contains(&unit) || of_next.contains(&unit), "{unit:?} is done twice");
         }

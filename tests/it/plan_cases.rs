@@ -59,8 +59,8 @@ pub(crate) struct Case {
 
 impl Case {
     fn plan(&self) -> Plan {
-        let (topology, observed) = (&self.topology, &self.observed);
-        plan_part(topology, observed, self.now, &self.part)
+        let whole = plan(&self.topology, &self.observed, self.now);
+        plan_part(&whole, &self.observed, &self.part)
             .unwrap_or_else(|unclear| panic!("{}: {unclear:?}", self.name))
     }
 }

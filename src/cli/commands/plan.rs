@@ -23,8 +23,7 @@ pub fn run(context: &Context, args: &args::Plan) -> Outcome {
 
 fn plan(context: &Context, args: &args::Plan) -> Outcome {
     let (plan, observed) = make(context, &args.nodes, args.facts.as_deref())?;
-    let topology = plan.topology.clone();
-    let plan = &part::narrow(plan, &topology, &observed, &args.part.asked())?;
+    let plan = &part::narrow(plan, &observed, &args.part.asked())?;
     let saved = args.out.as_ref().map(|file| save(args, plan, file));
     let saved = saved.transpose()?;
     if let Some(events) = &context.events {

@@ -164,10 +164,14 @@ impl Scene {
         };
         // What an image lacks is here already.
         scene.stand_in("apt-get", "echo apt-get \"$@\"");
-        scene.git(&["init", "--quiet", "--initial-branch=main"]);
+        scene
+            .sandbox
+            .git(&["init", "--quiet", "--initial-branch=main"]);
         scene.commit();
-        scene.git(&["update-ref", "refs/remotes/origin/main", "main"]);
-        scene.git(&["checkout", "--quiet", "-b", "topic"]);
+        scene
+            .sandbox
+            .git(&["update-ref", "refs/remotes/origin/main", "main"]);
+        scene.sandbox.git(&["checkout", "--quiet", "-b", "topic"]);
         scene.edit("keep last=3 }\nsource", "keep last=5 }\nsource");
         scene.commit();
         scene
@@ -187,29 +191,16 @@ impl Scene {
         self.sandbox.write("topology.kdl", text.replace(from, to));
     }
 
-    fn git(&self, arguments: &[&str]) -> String {
-        let output = Command::new("git")
-            .current_dir(self.sandbox.path())
-            .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
-            .args(arguments)
-            .output()
-            .expect("git runs");
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout)
-            .expect("text")
-            .trim()
-            .to_owned()
-    }
-
     pub(super) fn commit(&self) {
-        self.git(&["add", "topology.kdl"]);
-        self.git(&["commit", "--quiet", "--message", "a state"]);
+        self.sandbox.git(&["add", "topology.kdl"]);
+        self.sandbox
+            .git(&["commit", "--quiet", "--message", "a state"]);
     }
 
     /// Merges the pull request, as the forge knows from then on.
     pub(super) fn merge(&self) {
-        self.git(&["checkout", "--quiet", "main"]);
-        self.git(&[
+        self.sandbox.git(&["checkout", "--quiet", "main"]);
+        self.sandbox.git(&[
             "merge",
             "--quiet",
             "--no-ff",
@@ -217,7 +208,7 @@ impl Scene {
             "merged",
             "topic",
         ]);
-        let merge = self.git(&["rev-parse", "HEAD"]);
+        let merge = self.sandbox.git(&["rev-parse", "HEAD"]);
         self.forge.set(|state| state.merge = merge);
     }
 
@@ -291,8 +282,8 @@ impl Scene {
             .env("BKPCTL_URL", url)
             .env("BKPCTL_SHA256", sha256(&program));
         let key = self.sandbox.write("runner/key", format!("{KEY}\n"));
-        let head = self.git(&["rev-parse", "HEAD"]);
-        let base = self.git(&["merge-base", "HEAD", "origin/main"]);
+        let head = self.sandbox.git(&["rev-parse", "HEAD"]);
+        let base = self.sandbox.git(&["merge-base", "HEAD", "origin/main"]);
         if self.kind == Kind::GitLab {
             command
                 .env("BKPCTL_LOOK_KEY", &key)

@@ -88,8 +88,7 @@ pub(super) fn prepare(context: &Context, args: &Apply) -> Result<Option<Prepared
     if let Some(saved) = saved {
         return from_file(context, args, saved).map(Some);
     }
-    let mut look = context.look(&args.topology, &args.reach)?;
-    look.narrow(&asked)?;
+    let look = context.look(&args.topology, &args.reach)?.narrow(&asked)?;
     expect(args.expect.as_deref(), &look.plan, &args.topology)?;
     if args.resume {
         return resume::resume(context, args, look);
