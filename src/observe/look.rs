@@ -9,9 +9,7 @@ use std::time::Duration;
 use super::probe::{self, Limits};
 use super::question;
 use super::wanted::{Wanted, left_behind, unknown, wanted};
-use crate::model::observed::{
-    DatastoreFacts, NodeFacts, NodeState, Observed, Unreachable, UnreachableKind,
-};
+use crate::model::observed::{NodeFacts, NodeState, Observed, Unreachable, UnreachableKind};
 use crate::model::topology::{Node, Reach};
 use crate::model::{Name, Timestamp, Topology};
 use crate::transport::{Transport, TransportError};
@@ -178,12 +176,8 @@ fn look(
 /// Adds what was seen of things that are no longer declared.
 fn add_left(facts: &mut NodeFacts, seen: NodeFacts) {
     for (name, store) in seen.datastores {
-        let measured = seen.sources.get(&name).and_then(|source| source.bytes);
         // What is declared under that name was seen already, with its owner.
-        facts.datastores.entry(name).or_insert(DatastoreFacts {
-            bytes: measured,
-            ..store
-        });
+        facts.datastores.entry(name).or_insert(store);
     }
     for (path, seen) in seen.paths {
         facts.paths.entry(path).or_insert(seen);

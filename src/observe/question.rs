@@ -300,6 +300,7 @@ fn judge(wanted: &Wanted) -> Result<(), String> {
         name: _,
         path: text,
         owner: _,
+        measured: _,
     } in datastores
     {
         path(text)?;
@@ -427,6 +428,7 @@ fn everything() -> Wanted {
             name: name("d"),
             path: "/d".to_owned(),
             owner: Some((1, 1)),
+            measured: true,
         }],
         sources: vec![WantedSource {
             name: name("s"),

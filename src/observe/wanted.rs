@@ -69,6 +69,9 @@ pub struct WantedDatastore {
     pub path: String,
     /// Who must own it; left out, the user we log in as.
     pub owner: Option<(u32, u32)>,
+    /// Whether to measure how much it holds.
+    #[serde(default)]
+    pub measured: bool,
 }
 
 /// Is a source to look at.
@@ -116,13 +119,7 @@ pub(super) fn left_behind(topology: &Topology, first: &Wanted, lists: &Registry)
                     name: address.name().clone(),
                     path: folder.to_owned(),
                     owner: None,
-                });
-                // Measured as a source would be.
-                wanted.sources.push(WantedSource {
-                    name: address.name().clone(),
-                    paths: vec![folder.to_owned()],
-                    is_volume: false,
-                    one_file_system: true,
+                    measured: true,
                 });
             }
             Some(Kept::Export(file) | Kept::Mount(file)) if may_be_kept(file) => {
@@ -296,6 +293,7 @@ fn datastores(topology: &Topology, node: &Name) -> Vec<WantedDatastore> {
                 name: name.clone(),
                 path: place.path.clone(),
                 owner: datastore.owner.as_ref().map(numbers),
+                measured: false,
             });
         } else if let Some((_, share)) = topology.share_of(name)
             && share.on == *node
@@ -304,6 +302,7 @@ fn datastores(topology: &Topology, node: &Name) -> Vec<WantedDatastore> {
                 name: name.clone(),
                 path: share.export.clone(),
                 owner: share.owner.as_ref().map(numbers),
+                measured: false,
             });
         }
     }

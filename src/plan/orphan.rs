@@ -271,13 +271,15 @@ impl Orphan<'_> {
         }
         let store = self.store().ok_or_else(|| self.not_seen(folder))?;
         let Some(managed) = &store.managed else {
-            return Err(
-                if store.marker.is_none() && store.marker_problem.is_none() {
-                    self.not_seen(folder)
-                } else {
+            return Err(match (&store.marker, &store.marker_problem) {
+                (None, None) => self.not_seen(folder),
+                (_, Some(problem)) => {
+                    self.not_ours(format!("bkpctl.json in it can't be read: {problem}"))
+                }
+                (Some(_), None) => {
                     self.not_ours("managed.json does not mark it as this topology's".to_owned())
-                },
-            );
+                }
+            });
         };
         if managed.topology != self.world.topology.id || managed.object != *self.address.name() {
             return Err(self.not_ours(format!(

@@ -10,12 +10,15 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::thread;
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::message::Fault;
 use super::node::NodeReply;
+use super::{here, users};
 use crate::engine::store::{Folder, StoreName};
 use crate::model::Name;
 use crate::model::markers::{Managed, RepositoryMarker};
@@ -49,8 +52,28 @@ pub(super) struct Target<'a> {
 }
 
 /// Removes a repository; what is left of one whose removal was broken off as well.
+///
+/// Over the network root is often nobody, who may remove nothing: the folder's owner may. A
+/// thread of its own becomes that owner, as nothing that did can ever be root again.
 pub(super) fn destroy(target: &Target<'_>) -> Result<NodeReply, Fault> {
-    destroy_step_by_step(target, &mut || Ok(()))
+    let go_on = || destroy_step_by_step(target, &mut || Ok(()));
+    let Some((uid, gid)) = owner_where_root_is_nobody(target.folder) else {
+        return go_on();
+    };
+    let as_owner = || users::become_for_good(uid, gid).and_then(|()| go_on());
+    let ended = thread::scope(|scope| scope.spawn(as_owner).join());
+    ended.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Returns the owner of a folder in which we are root and may not write.
+fn owner_where_root_is_nobody(folder: &str) -> Option<(u32, u32)> {
+    let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    if here::effective_uid() != 0 || rustix::fs::access(folder, all) != Err(Errno::ACCESS) {
+        return None;
+    }
+    let stat = rustix::fs::lstat(folder).ok()?;
+    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    (is_folder && stat.st_uid != 0).then_some((stat.st_uid, stat.st_gid))
 }
 
 /// Removes a repository, and asks before each change whether to go on.

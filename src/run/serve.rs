@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Uid};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use crate::engine::store::Store;
 use crate::model::Amount;
@@ -15,6 +15,7 @@ use crate::run::message::{Call, Fault, Reply};
 use crate::run::mounted::MustMount;
 use crate::run::peer::{Handler, Peer, converse};
 use crate::run::store_call::{Allowed, answer};
+use crate::run::users;
 
 /// What is served, as whom and to do what.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ impl Handler for StoreServer {
 /// Serves until the other end hangs up.
 pub fn serve(service: &Service) -> Result<(), Fault> {
     if let Some((uid, gid)) = service.owner {
-        become_user(uid, gid)?;
+        users::become_for_good(uid, gid)?;
     }
     keep_secrets_in_memory();
     let path = service.datastore.to_str().ok_or_else(|| {
@@ -90,37 +91,6 @@ pub fn serve(service: &Service) -> Result<(), Fault> {
     conversation
         .wait()
         .map_err(|error| Fault::lost(error.to_string()))
-}
-
-/// Becomes another user for good: groups, group, user, and a check that nothing is left.
-///
-/// These calls change the calling thread only, so this must come before any other thread.
-fn become_user(uid: u32, gid: u32) -> Result<(), Fault> {
-    let now = (here::effective_uid(), rustix::process::getegid().as_raw());
-    if now == (uid, gid) {
-        return Ok(());
-    }
-    if uid == u32::MAX || gid == u32::MAX {
-        return Err(Fault::refused("4294967295 is no user or group id"));
-    }
-    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    let failed = |error: rustix::io::Errno| {
-        Fault::io(
-            &format!("become {uid}:{gid} from {}:{}", now.0, now.1),
-            &error.into(),
-        )
-    };
-    rustix::thread::set_thread_groups(&[group]).map_err(failed)?;
-    rustix::thread::set_thread_res_gid(group, group, group).map_err(failed)?;
-    rustix::thread::set_thread_res_uid(user, user, user).map_err(failed)?;
-    let back = rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT);
-    if uid != 0 && (back.is_ok() || here::effective_uid() != uid) {
-        return Err(Fault::refused(format!(
-            "root rights were still there after becoming {uid}"
-        )));
-    }
-    // From here on nothing that is started can get rights back.
-    rustix::thread::set_no_new_privs(true).map_err(failed)
 }
 
 /// Forbids core files, so that nothing of this process's memory reaches a disk.

@@ -1,8 +1,11 @@
-//! Users of this machine by name.
+//! Users of this machine: who they are by name, and how to become one.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Gid, Uid};
+
+use crate::run::here;
 use crate::run::message::Fault;
 
 /// A user of this machine.
@@ -24,6 +27,37 @@ pub fn find(name: &str) -> Result<User, Fault> {
     let found = local.lines().find_map(|line| parse(line, name));
     let found = found.or_else(|| elsewhere(name));
     found.ok_or_else(|| Fault::refused(format!("there is no user {name} on this machine")))
+}
+
+/// Becomes another user for good: groups, group, user, and a check that nothing is left.
+///
+/// These calls change the calling thread only, so this must come before any other thread.
+pub(super) fn become_for_good(uid: u32, gid: u32) -> Result<(), Fault> {
+    let now = (here::effective_uid(), rustix::process::getegid().as_raw());
+    if now == (uid, gid) {
+        return Ok(());
+    }
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Fault::refused("4294967295 is no user or group id"));
+    }
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let failed = |error: rustix::io::Errno| {
+        Fault::io(
+            &format!("become {uid}:{gid} from {}:{}", now.0, now.1),
+            &error.into(),
+        )
+    };
+    rustix::thread::set_thread_groups(&[group]).map_err(failed)?;
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(failed)?;
+    rustix::thread::set_thread_res_uid(user, user, user).map_err(failed)?;
+    let back = rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT);
+    if uid != 0 && (back.is_ok() || here::effective_uid() != uid) {
+        return Err(Fault::refused(format!(
+            "root rights were still there after becoming {uid}"
+        )));
+    }
+    // From here on nothing that is started can get rights back.
+    rustix::thread::set_no_new_privs(true).map_err(failed)
 }
 
 fn elsewhere(name: &str) -> Option<User> {

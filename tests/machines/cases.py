@@ -468,6 +468,35 @@ def unchangeable(lab: Lab) -> None:
 
 
 @case
+def given_up(lab: Lab) -> None:
+    """What is given up by name goes: repository, unit and export; what others put there stays."""
+    lab.topology()
+    lab.controller.apply()
+    lab.is_protected()
+    lab.nas.does(f"echo mine >{SERVED}/note.txt")
+    unit, exports = "/etc/systemd/system/mnt-datastore-primary.mount", "/etc/exports.d"
+    lab.pbs.does(f"test -f {unit}")
+    lab.controller.write(f"""\
+topology "machines" id="machines01"
+{lab.controller.node(lab.nas)}{lab.controller.node(lab.pbs)}
+removed "datastore.primary" {{ destroy }}
+removed "share.pbs" {{ destroy }}
+""")
+    lab.controller.bkpctl("plan").exits(0).says("DESTROY", "--allow datastore.primary:destroy")
+    lab.controller.bkpctl("apply", "--auto-approve", seconds=APPLY_SECONDS).exits(1).says("needs an explicit yes")
+    lab.pbs.does(f"mountpoint -q {STORE}")
+    gates = ("datastore.primary:destroy", "share.pbs:destroy")
+    lab.controller.apply(*(word for gate in gates for word in ("--allow", gate)))
+    lab.pbs.run(f"mountpoint -q {STORE}").exits(1, 32)
+    lab.pbs.does(f"test ! -e {unit}")
+    lab.pbs.run("systemctl is-enabled --quiet mnt-datastore-primary.mount").exits(1, 4)
+    left = lab.nas.does(f"exportfs -v; ls {exports}; ls -A {SERVED}")
+    if left != "note.txt":
+        raise Broken(f"only what others put there should be left:\n{left}")
+    lab.controller.in_sync()
+
+
+@case
 def zfs_dataset(lab: Lab) -> None:
     """A share's dataset: its quota and owner foretold, set on a real pool, felt by whoever writes."""
     lab.topology(share='dataset "tank/pbs" quota="32MiB"')

@@ -20,7 +20,10 @@ const DAYS: usize = 30;
 /// Where counting foreign entries stops.
 const FOREIGN_MAX: u64 = 10_000;
 
-/// `store NUMBER PATH-NUMBER PATH UID GID`.
+/// `store NUMBER PATH-NUMBER PATH MEASURED UID GID`.
+///
+/// Over the network root is often nobody, to whom what a folder's owner keeps to itself is
+/// closed; then it is read as that owner, by a shell that is told these functions.
 ///
 /// File names of snapshots and proofs begin with their time, so that their order by
 /// name is the order of time, and their days cost nothing to count. Of each day only the
@@ -64,6 +67,13 @@ foreign() {
         ( sleep "$limit"; echo late ) &
     ) | collect 1
 }
+measure() {
+    (
+        quietly
+        ( $within du -skx "$d" ) &
+        ( sleep "$limit"; echo late ) &
+    ) | collect 1
+}
 may_write() {
     if [ "$uid" = "$u" ]; then
         if [ -w "$d" ] && [ -x "$d" ]; then echo yes; else echo no; fi
@@ -77,8 +87,26 @@ marker() {
     show "$1" "$2" 65536
 }
 store() {
-    k=ds.$1 d=$3 u=$4 g=$5
+    k=ds.$1 d=$3 m=$4 u=$5 g=$6
     if ! is_alive "$2" || ! [ -d "$d" ]; then return; fi
+    if [ "$uid" = 0 ] && is_closed && as_owner true 2>/dev/null; then
+        as_owner sh -c "$prelude$reading"'k=$1 d=$2 m=$3 u=$4 limit=$5 within=$6; read_store' sh \
+            "$k" "$d" "$m" "$u" "$limit" "$within"
+    else
+        read_store
+    fi
+    out "$k.writable" "$(may_write)"
+}
+as_owner() {
+    o=$(stat -c '%u %g' "$d")
+    setpriv --reuid="${o% *}" --regid="${o#* }" --clear-groups "$@"
+}
+is_closed() {
+    for e in "$d" "$d/snapshots"; do [ -d "$e" ] && ! { [ -r "$e" ] && [ -x "$e" ]; } && return 0; done
+    for e in "$d/bkpctl.json" "$d/managed.json"; do [ -f "$e" ] && ! [ -r "$e" ] && return 0; done
+    return 1
+}
+read_store() {
     marker "$k.marker" "$d/bkpctl.json"
     marker "$k.managed" "$d/managed.json"
     for s in "$d"/snapshots/*; do
@@ -103,15 +131,21 @@ $list
 LIST
     done
     if [ -r "$d" ] && [ -x "$d" ]; then out "$k.foreign" "$(foreign)"; fi
-    out "$k.writable" "$(may_write)"
+    if [ "$m" = true ]; then out "$k.kib" "$(measure)"; fi
 }
 "#;
 
-pub(super) fn command(wanted: &Wanted, seconds: u64) -> String {
-    let mut text = FUNCTION
+/// `prelude` holds the functions that every section may use.
+pub(super) fn command(wanted: &Wanted, prelude: &str, seconds: u64) -> String {
+    let reading = FUNCTION
         .replace("NEWEST", &NEWEST.to_string())
         .replace("DAYS_MAX", &DAYS.to_string())
         .replace("FOREIGN_STOP", &(FOREIGN_MAX + 1).to_string());
+    let mut text = format!(
+        "prelude={}\nreading={}\neval \"$reading\"\n",
+        quoted(prelude),
+        quoted(&reading)
+    );
     writeln!(text, "limit={seconds}\nwithin=\nif command -v timeout >/dev/null 2>&1; then within=\"timeout $limit\"; fi")
         .expect("writing to a String never fails");
     for (number, datastore) in wanted.datastores.iter().enumerate() {
@@ -124,10 +158,16 @@ pub(super) fn command(wanted: &Wanted, seconds: u64) -> String {
             None => "\"$luid\" \"$lgid\"".to_owned(),
         };
         // The state folder is the path with the number 0.
-        writeln!(text, "store {number} {} \"$p\" {owner}", path + 1)
+        let (path, measured) = (path + 1, datastore.measured);
+        writeln!(text, "store {number} {path} \"$p\" {measured} {owner}")
             .expect("writing to a String never fails");
     }
     text
+}
+
+/// Writes our own text as one word of the shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 pub(super) fn parse(
@@ -175,6 +215,7 @@ fn one(records: &Records<'_>, number: usize) -> DatastoreFacts {
             "proof" => facts
                 .proofs
                 .extend(serde_json::from_slice::<crate::model::markers::Proof>(value).ok()),
+            "kib" => facts.bytes = kibibytes(&text(value)),
             "foreign" => read_foreign(&mut facts, &text(value)),
             "writable" => {
                 facts.owner_may_write = match text(value).as_str() {
@@ -237,6 +278,13 @@ fn days(lines: &str) -> Vec<DayFacts> {
             })
         })
         .collect()
+}
+
+/// Reads what `du` says of a folder; none where it was too late.
+fn kibibytes(line: &str) -> Option<ByteSize> {
+    let (kibibytes, _) = line.split_once(char::is_whitespace)?;
+    let kibibytes: u64 = kibibytes.parse().ok()?;
+    Some(ByteSize(kibibytes.saturating_mul(1024)))
 }
 
 /// Reads `count`, or `count path uid:gid`; what came too late stays unknown.

@@ -112,7 +112,8 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
     text.push_str(&paths::command(wanted));
     text.push_str(acls::COMMAND);
     text.push_str(state::COMMAND);
-    text.push_str(&datastores::command(wanted, Limits::seconds(limits.path)));
+    let within = Limits::seconds(limits.path);
+    text.push_str(&datastores::command(wanted, PRELUDE, within));
     if wanted.addresses {
         text.push_str(addresses::COMMAND);
         text.push_str(fstab::COMMAND);

@@ -8,8 +8,8 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Name;
 use crate::model::observed::{ComponentKind, Outcome};
+use crate::model::{ByteSize, Name};
 use crate::observe::wanted::{Folder, WantedDatastore, WantedSource};
 
 const LIMITS: Limits = Limits {
@@ -119,6 +119,7 @@ impl Scene {
                 name: name("main"),
                 path: scene.path("store"),
                 owner: None,
+                measured: false,
             }],
             sources: vec![
                 WantedSource {
@@ -437,6 +438,53 @@ fn entries_of_others_and_a_denied_owner_are_seen() {
     assert_eq!(after.foreign_example, None);
 }
 
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "what cannot be tried here is reported as skipped"
+)]
+fn what_root_may_not_read_is_read_as_the_owner_of_its_folder() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.wanted.storage = false;
+    scene.wanted.datastores[0].owner = Some((34, 34));
+    scene.wanted.datastores[0].measured = true;
+    fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(0o755)).expect("changed");
+    let store = scene.path("store");
+    let does = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).status();
+        assert!(status.expect("it runs").success());
+    };
+    does("chown", &["-R", "34:34", &store]);
+    // As an NFS server sees the root of its clients: without a right of its own.
+    let squashed = [
+        "setpriv",
+        "--bounding-set=-dac_override,-dac_read_search",
+        "sh",
+    ];
+    for mode in ["go=", "g=rX,o=", "u=rwX,go=rX"] {
+        does("chmod", &["-R", mode, &store]);
+        for shell in ["dash", "bash", "sh"] {
+            let shell = [squashed[0], squashed[1], shell];
+            let facts = scene.look(&shell, None);
+            let seen = &facts.datastores["main"];
+            let whole = scene.look(&["sh"], None);
+            assert_eq!(seen, &whole.datastores["main"], "{mode} {shell:?}");
+            assert_eq!(seen.counts[&name("etc")], 12);
+            assert_eq!(seen.marker_problem, None);
+            assert!(seen.bytes > Some(ByteSize(0)), "{:?}", seen.bytes);
+        }
+    }
+    // What its owner may not read either stays unknown.
+    does("chown", &["35:35", &scene.path("store/bkpctl.json")]);
+    does("chmod", &["-R", "go=", &store]);
+    let facts = scene.look(&squashed, None);
+    assert!(facts.datastores["main"].marker_problem.is_some());
+}
+
 /// Asks the kernel whether uid 34 in group 34, and in group 50 if wanted, may make entries.
 fn kernel_lets_in(folder: &str, in_group: bool) -> bool {
     let groups = if in_group {
@@ -660,7 +708,7 @@ proptest! {
         let wanted = Wanted {
             users: vec!["root".into()],
             paths: vec!["/a".into()],
-            datastores: vec![WantedDatastore { name: name("d"), path: "/a".into(), owner: None }],
+            datastores: vec![WantedDatastore { name: name("d"), path: "/a".into(), owner: None, measured: true }],
             sources: vec![WantedSource { name: name("s"), paths: vec!["/a".into()], is_volume: false, one_file_system: false }],
             ..Wanted::default()
         };

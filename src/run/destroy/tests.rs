@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::thread::CapabilitySet;
 
 use super::*;
 use crate::run::message::FaultKind;
@@ -239,4 +242,50 @@ fn a_folder_that_is_a_link_is_not_followed() {
     };
     assert!(destroy(&target).is_err());
     assert!(scene.root.join("bkpctl.json").exists());
+}
+
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "what cannot be tried here is reported as skipped"
+)]
+fn where_root_is_nobody_the_owner_of_the_folder_removes_it() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let scene = scene();
+    let status = Command::new("chown")
+        .args(["-R", "34:34"])
+        .arg(&scene.root)
+        .status();
+    assert!(status.expect("chown runs").success());
+    let closed = |mode| fs::Permissions::from_mode(mode);
+    let above = scene.root.parent().expect("a folder above");
+    fs::set_permissions(above, closed(0o755)).expect("it is opened");
+    fs::set_permissions(&scene.root, closed(0o700)).expect("it is closed");
+    // As an NFS server sees the root of its clients: without a right of its own.
+    let squashed = || {
+        let mut sets = rustix::thread::capabilities(None).expect("ours are known");
+        let rights = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        sets.effective -= rights;
+        sets.permitted -= rights;
+        rustix::thread::set_capabilities(None, sets).expect("they can be given up");
+        assert!(fs::read_dir(&scene.root).is_err(), "root is nobody here");
+        let target = Target {
+            folder: scene.root.to_str().expect("a plain path"),
+            topology: &TopologyId("01JD".to_owned()),
+            object: &Name::new("old").expect("a name"),
+            repository: ID,
+        };
+        let ended = destroy(&target);
+        let us = here::effective_uid();
+        (ended, us)
+    };
+    let ended = std::thread::scope(|scope| scope.spawn(squashed).join());
+    let (reply, us) = ended.expect("no panic");
+    reply.expect("it is removed");
+    assert_eq!(us, 0, "only the removal ran as another");
+    assert_eq!(scene.rest(), theirs());
+    assert!(scene.is_outside_whole());
 }
