@@ -26,6 +26,8 @@ pub struct Drift {
     pub topology: Name,
     /// The time it was judged for.
     pub now: Timestamp,
+    /// Whether anything of the topology was found in place; only what is can drift.
+    pub applied: bool,
     /// Managed things that are otherwise than they were put.
     pub changed: Vec<Changed>,
     /// Managed things that can't be used, which no change of a plan mends.
@@ -149,6 +151,7 @@ fn whole(plan: &Plan, observed: &Observed) -> Drift {
         format: DRIFT_FORMAT,
         topology: plan.topology.name.clone(),
         now: plan.now,
+        applied: was.is_anything(),
         changed: drifted.into_iter().map(changed).collect(),
         troubles: was.troubles(),
         late: was.late_copies().chain(was.late_proofs()).collect(),
@@ -233,6 +236,17 @@ impl Was<'_> {
             }
             _ => self.is_managed(address),
         }
+    }
+
+    /// Tells whether a node has a registry, or a datastore a marker of the topology.
+    fn is_anything(&self) -> bool {
+        let topology = &self.plan.topology;
+        let mut reached = topology.nodes.keys();
+        let has_registry = reached.any(|node| {
+            let facts = self.observed.reached(node.as_str());
+            facts.is_some_and(|facts| facts.state.registry.is_some())
+        });
+        has_registry || topology.datastores.keys().any(|name| self.is_marked(name))
     }
 
     /// Tells whether a registry lists a thing, or a marker says that it is ours.

@@ -21,11 +21,13 @@ pub fn render(drift: &Drift, style: &Style) -> String {
             Some(_) => "No drift in this part:",
             None => "No drift:",
         };
-        format!(
-            "{} what was applied to {} is as it was put there",
-            style.paint(Tone::Good, words),
-            drift.topology
-        )
+        let of = &drift.topology;
+        let told = if drift.applied {
+            format!("what was applied to {of} is as it was put there")
+        } else {
+            format!("nothing of {of} was found in place")
+        };
+        format!("{} {told}", style.paint(Tone::Good, words))
     } else {
         let count = text::count(rows.len(), "thing is", "things are");
         format!(
