@@ -487,6 +487,15 @@ pub enum Work {
 }
 
 impl Work {
+    /// Tells whether copies go into a datastore.
+    pub fn fills(&self, datastore: &Name) -> bool {
+        match self {
+            Self::Backup { to, .. } => to.contains(datastore),
+            Self::Sync { to, .. } | Self::Cloud { to, .. } => to == datastore,
+            Self::Drill { .. } => false,
+        }
+    }
+
     /// Returns the word the topology uses for this kind of job.
     pub fn kind(&self) -> &'static str {
         match self {

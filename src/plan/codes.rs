@@ -245,6 +245,12 @@ pub const CODES: &[Code] = &[
         "bkpctl adopt NAME shows what is in it and marks it; bkpctl apply --allow datastore.NAME:adopt does the same among other changes.",
     ),
     code(
+        "BK138",
+        "a phase was complete, and its datastore has nothing",
+        "Another datastore's marker says that the phase was complete, so there were copies; the declared folder has no repository, and its node's registry lists none. Its machine was replaced, another one answers under its address, or the datastore is new in a phase that was complete before.",
+        "If there were copies, look where they are before an empty repository takes their place; their other copies are in the other datastores. If the datastore is new, go on.",
+    ),
+    code(
         "BK140",
         "the address of a share's client or server is not known",
         "A share is exported to the addresses under which its clients come, and mounted from the address of its server. Both are asked of the client: which way would it go to the server? Where that can't be told, nothing is guessed.",

@@ -3,12 +3,14 @@
 //! Making one anew would leave its history behind and fill the filesystem below the
 //! mount point, so it wants an explicit yes.
 
+use crate::model::Name;
 use crate::model::observed::{Outcome, PathFacts};
+use crate::model::topology::Phase;
 use crate::plan::change::Finding;
 use crate::plan::datastore::Site;
 use crate::plan::draft::{Draft, Ground};
 use crate::plan::folder::{Refusal, refusal};
-use crate::plan::{registry, words};
+use crate::plan::{phase, registry, words};
 
 impl Site<'_> {
     /// Returns what the registry says of the datastore, if it says that there was one
@@ -58,6 +60,38 @@ impl Site<'_> {
             None => first_time.to_owned(),
             Some(_) => "it was here and is gone".to_owned(),
         }
+    }
+
+    /// Reports a datastore without anything in it, of which a phase that was complete has copies.
+    ///
+    /// No registry lists it there: its machine was replaced, another one answers in its place, or
+    /// it is new in that phase. Which of these it is only a person knows.
+    pub(super) fn missed(&self, draft: &mut Draft) {
+        let complete = phase::complete(self.world);
+        let has_copies = |phase: &&Phase| {
+            let mut jobs = phase.jobs.iter();
+            complete.contains(&phase.name) && jobs.any(|job| job.work.fills(self.name))
+        };
+        let phases = self.world.topology.phases.iter();
+        let phases: Vec<&Name> = phases.filter(has_copies).map(|phase| &phase.name).collect();
+        let (Some(first), None) = (phases.first(), self.lost()) else {
+            return;
+        };
+        let ground = self.world.ground(self.name);
+        let (node, path) = ground.map_or((&self.place.node, self.place.path.as_str()), |ground| {
+            (ground.node, ground.path)
+        });
+        let message = format!("{first} was complete, and {node}:{path} holds no repository");
+        let finding = Finding::warning("BK138", self.address(), message)
+            .because(vec![
+                format!("phase {} copies there", words::list(&phases)),
+                format!("{node} does not know of an earlier repository"),
+            ])
+            .fix(format!(
+                "if {node} was replaced, or is another machine than it was, look where the old repository is before you apply; if {} is new in {first}, all is well",
+                self.name
+            ));
+        draft.find(finding);
     }
 
     fn gone(

@@ -43,6 +43,11 @@ pub(super) fn survey<'a>(world: World<'a>, demands: &Demands<'_>) -> Survey<'a> 
     survey
 }
 
+/// Returns the names of the phases that were complete once.
+pub(super) fn complete(world: World<'_>) -> BTreeSet<&Name> {
+    recorded(world).into_keys().collect()
+}
+
 /// Returns the phases that were recorded as complete, and those that came before them.
 fn recorded(world: World<'_>) -> BTreeMap<&Name, Option<Timestamp>> {
     let topology = world.topology;

@@ -46,6 +46,7 @@ impl Site<'_> {
     }
 
     fn make_repository(&self, draft: &mut Draft) {
+        self.missed(draft);
         let ground = self.world.ground(self.name);
         let step = Step::MakeRepository {
             datastore: self.name.clone(),
