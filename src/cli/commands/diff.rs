@@ -1,10 +1,10 @@
 //! `bkpctl diff`: what a change of the topology's files comes to, reaching no machine.
 
 use crate::cli::args;
-use crate::cli::commands::validate::{Place, find, report};
 use crate::cli::commit_files::CommitFiles;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::load::{Place, find, report};
 use crate::cli::render::text::escape;
 use crate::cli::render::{difference as render, render_difference};
 use crate::config::{Files, FilesError};

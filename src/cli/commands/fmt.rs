@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::args;
-use crate::cli::commands::validate::{Place, find};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::load::{Place, find};
 use crate::cli::render::text::{count, escape};
 use crate::cli::render::{self, file_diff};
 use crate::cli::topology_files::{SIZE_MAX, text};

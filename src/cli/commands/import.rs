@@ -6,9 +6,9 @@ use std::thread;
 
 use crate::cli::args::Import;
 use crate::cli::commands::init::{fresh_id, read, refuse_existing, write};
-use crate::cli::commands::validate::report;
 use crate::cli::context::{Context, connect, now};
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::load::report;
 use crate::cli::render::text::{count, escape};
 use crate::config::{Found, Host, ShownKey, Way};
 use crate::model::observed::{NodeState, Unreachable, UnreachableKind};

@@ -5,10 +5,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::Init;
-use crate::cli::commands::validate::report;
 use crate::cli::context::{Context, asks, now};
 use crate::cli::documents;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::load::report;
 use crate::cli::render::text::escape;
 use crate::config::{Files, FilesError, First, Loaded, Spot, as_name, load};
 use crate::engine::env::Env;
