@@ -9,6 +9,9 @@ pub const OVERFLOW_ID: u32 = 65_534;
 /// The first host number and the count that Proxmox VE gives an unprivileged container.
 const PVE_DEFAULT: (u32, u32) = (100_000, 65_536);
 
+/// The most lines of what root was granted that are kept.
+const RUNS_MAX: usize = 1000;
+
 /// A run of numbers inside a container and their counterparts on its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdRange {
@@ -18,6 +21,24 @@ pub struct IdRange {
     pub outside: u32,
     /// How many there are.
     pub count: u32,
+}
+
+/// A run of numbers of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IdRun {
+    /// The first number.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// What a host's root may give to containers: its own lines of `/etc/subuid` and `/etc/subgid`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IdGrants {
+    /// User ids.
+    pub uids: Vec<IdRun>,
+    /// Group ids.
+    pub gids: Vec<IdRun>,
 }
 
 /// The user and group numbers of a container, as ranges.
@@ -133,6 +154,61 @@ impl IdMap {
     }
 }
 
+impl IdGrants {
+    /// Reads the lines of one file that are root's, by name or by number, see subuid(5).
+    ///
+    /// Lines that make no sense are left out, as newuidmap leaves them.
+    pub fn runs(file: &str) -> Vec<IdRun> {
+        let run = |line: &str| {
+            let (owner, run) = line.split_once(':')?;
+            let (first, count) = run.split_once(':')?;
+            let (first, count) = (first.parse().ok()?, count.trim_end().parse().ok()?);
+            ["root", "0"]
+                .contains(&owner)
+                .then_some(IdRun { first, count })
+        };
+        file.lines().filter_map(run).take(RUNS_MAX).collect()
+    }
+}
+
+impl IdRun {
+    fn end(self) -> u64 {
+        u64::from(self.first) + u64::from(self.count)
+    }
+}
+
+/// Returns what of a range's numbers on the host is in none of some runs.
+///
+/// Runs count together: a range may begin in one and end in the next.
+pub fn not_granted(range: &IdRange, granted: &[IdRun]) -> Vec<IdRun> {
+    // Whoever runs newuidmap may map the number that it has itself.
+    if (range.outside, range.count) == (0, 1) {
+        return Vec::new();
+    }
+    let mut granted = granted.to_vec();
+    granted.sort_by_key(|run| run.first);
+    let end = u64::from(range.outside) + u64::from(range.count);
+    let mut at = u64::from(range.outside);
+    let mut missing = Vec::new();
+    let whole = IdRun {
+        first: u32::MAX,
+        count: u32::MAX,
+    };
+    for run in granted.into_iter().chain([whole]) {
+        let until = u64::from(run.first).min(end);
+        if until > at
+            && let (Ok(first), Ok(count)) = (u32::try_from(at), u32::try_from(until - at))
+        {
+            missing.push(IdRun { first, count });
+        }
+        at = at.max(run.end());
+        if at >= end {
+            break;
+        }
+    }
+    missing
+}
+
 fn outside(ranges: &[IdRange], inside: u32) -> Option<u32> {
     ranges.iter().find_map(|range| {
         let step = inside.checked_sub(range.inside)?;
@@ -226,7 +302,64 @@ mod tests {
         assert_eq!((both.uid(0), both.gid(0)), (Some(7), Some(7)));
     }
 
+    // Synthetic, after subuid(5); the rules are those of newuidmap(1).
+    #[test]
+    fn what_root_was_not_granted_is_told_number_by_number() {
+        let file = "root:100000:65536\nroot:34:1\nother:5:9\n0:35:2\nroot:x:1\nroot:9\n\n";
+        let granted = IdGrants::runs(file);
+        assert_eq!(granted.len(), 3, "{granted:?}");
+        for (outside, count, missing) in [
+            (100_000, 65_536, &[][..]),
+            (100_001, 10, &[]),
+            (34, 3, &[]),
+            (33, 3, &[(33, 1)]),
+            (0, 1, &[]),
+            (0, 2, &[(0, 2)]),
+            (33, 5, &[(33, 1), (37, 1)]),
+            (165_535, 2, &[(165_536, 1)]),
+            (5, 9, &[(5, 9)]),
+        ] {
+            let range = IdRange {
+                inside: 0,
+                outside,
+                count,
+            };
+            let found: Vec<_> = not_granted(&range, &granted)
+                .iter()
+                .map(|run| (run.first, run.count))
+                .collect();
+            assert_eq!(found, missing, "{outside} {count}");
+        }
+        assert!(IdGrants::runs("").is_empty());
+    }
+
     proptest! {
+        #[test]
+        fn a_number_is_missing_or_granted_and_never_both(
+            outside in 0_u32..60, count in 0_u32..30,
+            runs in proptest::collection::vec((0_u32..60, 0_u32..20), 0..6),
+        ) {
+            let granted: Vec<IdRun> =
+                runs.into_iter().map(|(first, count)| IdRun { first, count }).collect();
+            let range = IdRange { inside: 7, outside, count };
+            let missing = not_granted(&range, &granted);
+            let is_in = |runs: &[IdRun], id: u32| {
+                runs.iter().any(|run| id >= run.first && u64::from(id) < run.end())
+            };
+            if (outside, count) != (0, 1) {
+                for id in 0..100 {
+                    let asked = id >= outside && id < outside + count;
+                    prop_assert_eq!(is_in(&missing, id), asked && !is_in(&granted, id), "{}", id);
+                }
+            }
+        }
+
+        #[test]
+        fn the_largest_numbers_overflow_nothing(outside: u32, count: u32, first: u32, many: u32) {
+            let range = IdRange { inside: 0, outside, count };
+            let _ = not_granted(&range, &[IdRun { first, count: many }]);
+        }
+
         #[test]
         fn no_number_is_mapped_out_of_range(inside: u32, first: u32, outside: u32, count: u32) {
             let map = IdMap { uids: vec![IdRange { inside: first, outside, count }], gids: vec![] };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::acl::Acl;
 use super::discovered::Discovered;
 use super::export::Export;
-use super::idmap::IdMap;
+use super::idmap::{IdGrants, IdMap};
 use super::lvm::LvmFacts;
 use super::markers::{Managed, Proof, Registry, RepositoryMarker};
 use super::name::Name;
@@ -152,6 +152,9 @@ pub struct NodeFacts {
     /// Containers on it that were asked for and are there, by number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub containers: BTreeMap<u32, ContainerFacts>,
+    /// Which of its numbers its root may give to containers, if that was asked for and is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_grants: Option<IdGrants>,
     /// Its LVM, if it has one that we may look at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lvm: Option<LvmFacts>,
@@ -187,6 +190,9 @@ pub struct ContainerFacts {
     pub map: IdMap,
     /// Whether it may mount NFS itself.
     pub may_mount_nfs: bool,
+    /// The map that its file asks for by lines of its own, with which it would be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_map: Option<IdMap>,
 }
 
 /// Who we are on a node.

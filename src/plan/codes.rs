@@ -341,6 +341,12 @@ pub const CODES: &[Code] = &[
         "Start it, or move it away if nobody needs it.",
     ),
     code(
+        "BK160",
+        "the container's id map was not granted",
+        "A container's lxc.idmap may only ask for numbers that its host's root was given in /etc/subuid and /etc/subgid: newuidmap and newgidmap refuse all others, and then the container does not start. Both files have to name each run of numbers that is mapped, also a single one such as root:34:1.",
+        "Add the missing lines to /etc/subuid and /etc/subgid on the host, then start the container.",
+    ),
+    code(
         "BK190",
         "something managed is no longer declared",
         "bkpctl put it there, and the topology no longer has it. It is reported and never destroyed by itself.",

@@ -9,9 +9,9 @@ use crate::plan::phase::Survey;
 use crate::plan::policy::Outlook;
 use crate::plan::selection::{Asked, PlanPart, Selection, Unclear};
 use crate::plan::{
-    binary, capacity, chain, copies, dataset, datastore, demand, digest, drill, forecast, key,
-    mount, need, node, order, orphan, phase, policy, registry, share, source, sync, thin,
-    unsupported, vzdump,
+    binary, capacity, chain, container, copies, dataset, datastore, demand, digest, drill,
+    forecast, key, mount, need, node, order, orphan, phase, policy, registry, share, source, sync,
+    thin, unsupported, vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -67,6 +67,7 @@ fn make(world: World<'_>, of: Option<(&Plan, &Selection)>) -> Plan {
     let mut draft = Draft::of(of.map(|(whole, selection)| Part::cut(whole, selection)));
 
     let nodes = node::nodes(world, &mut draft);
+    container::report(world, &mut draft);
     unsupported::report(topology, &mut draft);
     key::keys(world, &stores, &mut draft);
     binary::binaries(world, &demands, &survey.open, &stores, &mut draft);

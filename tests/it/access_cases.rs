@@ -128,6 +128,7 @@ impl Scene {
             running: true,
             map: self.map.clone(),
             may_mount_nfs: false,
+            asked_map: None,
         };
         see(
             "pve",

@@ -135,6 +135,7 @@ datastore "main" {{ place "ct" path="{path}"; owner "backup"; keep daily=7 }}
         running: true,
         map: map.clone(),
         may_mount_nfs: false,
+        asked_map: None,
     };
     let host = NodeFacts {
         containers: [(7, container)].into(),

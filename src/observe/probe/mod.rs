@@ -184,6 +184,7 @@ pub(super) fn parse(
         routes: routes::parse(records, &wanted.routes),
         disks: disks::parse(records, &wanted.disks),
         containers: containers::parse(records, &wanted.containers),
+        id_grants: containers::grants(records),
         lvm: lvm::parse(records),
         zfs: zfs::parse(records),
         pve: pve::parse(records, &mounts),
