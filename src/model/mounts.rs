@@ -1,6 +1,6 @@
 //! The table of what is mounted where, as the kernel has it.
 
-use super::observed::MountFacts;
+use super::observed::{MountFacts, SmbFacts};
 
 /// Is the mount table, in the order of mounting.
 #[derive(Debug, Default)]
@@ -40,6 +40,49 @@ impl MountFacts {
             .starts_with("nfs")
             .then(|| &self.source[colon + 1..])
     }
+
+    /// Tells whether its options say who owns everything, so that no chown and no chmod lasts.
+    ///
+    /// Where the options were not seen that is taken for granted: it is so unless somebody asked
+    /// for something else.
+    pub fn invents_owners(&self) -> bool {
+        let tells = self.smb.as_ref().is_some_and(|smb| smb.server_tells);
+        is_smb(&self.fstype) && !tells
+    }
+
+    /// Tells whether the client judges nobody's rights there, and leaves all to the server.
+    pub fn is_unchecked(&self) -> bool {
+        self.smb.as_ref().is_some_and(|smb| smb.unchecked)
+    }
+}
+
+fn is_smb(fstype: &str) -> bool {
+    ["cifs", "smb3"].contains(&fstype)
+}
+
+/// Reads what the options of a mount over SMB say of owners and modes, see mount.cifs(8) and
+/// `cifs_show_options` in Linux.
+///
+/// Other options may hold names and passwords, and are not looked at.
+fn smb(options: &str) -> SmbFacts {
+    let mut facts = SmbFacts::default();
+    let (mut by_server, mut forced) = (false, false);
+    let octal = |value: &str| u32::from_str_radix(value, 8).ok();
+    for option in options.split(',') {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("uid", value) => facts.uid = value.parse().ok(),
+            ("gid", value) => facts.gid = value.parse().ok(),
+            ("file_mode", value) => facts.file_mode = octal(value),
+            ("dir_mode", value) => facts.dir_mode = octal(value),
+            ("forceuid", _) => forced = true,
+            ("unix" | "posix" | "cifsacl" | "idsfromsid", _) => by_server = true,
+            // With several users each asks the server on his own, which goes with noperm.
+            ("noperm" | "multiuser", _) => facts.unchecked = true,
+            _ => {}
+        }
+    }
+    facts.server_tells = by_server && !forced;
+    facts
 }
 
 /// Reads `id parent major:minor root target options … - fstype source options`.
@@ -54,10 +97,12 @@ fn line(bytes: &[u8]) -> Option<MountFacts> {
     let (fstype, source, super_options) =
         (after.next()?, after.next()?, after.next().unwrap_or(""));
     let read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    let fstype = unescape(fstype);
     Some(MountFacts {
         target: unescape(target),
         source: unescape(source),
-        fstype: unescape(fstype),
+        smb: is_smb(&fstype).then(|| smb(super_options)),
+        fstype,
         device: device.to_owned(),
         read_only: read_only(options) || read_only(super_options),
     })
@@ -140,9 +185,59 @@ broken line
                 fstype: fstype.to_owned(),
                 device: "0:1".to_owned(),
                 read_only: false,
+                smb: None,
             };
             assert_eq!(mount.exported(), expected, "{source}");
         }
+    }
+
+    // Synthetic, after mount.cifs(8) and what Linux writes of such mounts.
+    #[test]
+    fn a_mount_over_smb_tells_who_it_says_owns_everything_and_nothing_secret() {
+        let read = |options: &str| {
+            let text =
+                format!("40 22 0:60 / /mnt/smb rw,relatime - cifs //nas/backup rw,{options}\n");
+            let mounts = Mounts::read(text.as_bytes());
+            mounts
+                .covering("/mnt/smb/store")
+                .cloned()
+                .expect("it is there")
+        };
+        let plain = "vers=3.1.1,cache=strict,username=anna,password=hunter2,domain=HOME,uid=0,noforceuid,gid=0,noforcegid,addr=10.0.0.20,file_mode=0755,dir_mode=0750,soft,nounix,serverino,mapposix";
+        let mount = read(plain);
+        let smb = SmbFacts {
+            uid: Some(0),
+            gid: Some(0),
+            file_mode: Some(0o755),
+            dir_mode: Some(0o750),
+            server_tells: false,
+            unchecked: false,
+        };
+        assert_eq!(mount.smb, Some(smb));
+        assert!(mount.invents_owners() && !mount.is_unchecked());
+        let told = serde_json::to_string(&mount).expect("it serialises");
+        for secret in ["anna", "hunter2", "HOME"] {
+            assert!(!told.contains(secret), "{told}");
+        }
+        for (options, invents, unchecked) in [
+            ("uid=34,gid=34,nounix,noperm", true, true),
+            ("multiuser,uid=0,gid=0,nounix", true, true),
+            ("uid=0,noforceuid,gid=0,posix", false, false),
+            ("uid=34,forceuid,gid=34,forcegid,unix", true, false),
+            ("uid=0,noforceuid,nounix,cifsacl", false, false),
+        ] {
+            let mount = read(options);
+            assert_eq!(
+                (mount.invents_owners(), mount.is_unchecked()),
+                (invents, unchecked),
+                "{options}"
+            );
+        }
+        // Facts that were saved before say nothing of options.
+        let saved = r#"{"target":"/m","source":"//nas/b","fstype":"cifs","device":"0:1","read_only":false}"#;
+        let saved: MountFacts = serde_json::from_str(saved).expect("it is understood");
+        assert!(saved.invents_owners() && !saved.is_unchecked());
+        assert!(!table().covering("/srv").expect("a mount").invents_owners());
     }
 
     proptest! {
@@ -150,6 +245,7 @@ broken line
         fn arbitrary_lines_never_panic(bytes: Vec<u8>, text: String) {
             let _ = line(&bytes);
             let _ = line(format!("1 2 3:4 / {text} rw - {text} {text} rw").as_bytes());
+            let _ = smb(&text);
             let _ = unescape(&text);
         }
     }

@@ -309,6 +309,26 @@ pub struct MountFacts {
     pub device: String,
     /// Whether it is read-only.
     pub read_only: bool,
+    /// How it shows owners and modes, if it is a mount over SMB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smb: Option<SmbFacts>,
+}
+
+/// How a mount over SMB shows owners and modes; of its options nothing else is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SmbFacts {
+    /// The user that it says owns everything.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
+    /// The permission bits that it says files have.
+    pub file_mode: Option<u32>,
+    /// The permission bits that it says folders have.
+    pub dir_mode: Option<u32>,
+    /// Whether its server tells owners and modes after all, and changes them.
+    pub server_tells: bool,
+    /// Whether the client leaves every judgement to the server.
+    pub unchecked: bool,
 }
 
 /// The space of a filesystem.

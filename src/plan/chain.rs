@@ -10,11 +10,11 @@ use core::net::IpAddr;
 
 use crate::model::export::Export;
 use crate::model::idmap::IdMap;
-use crate::model::observed::{Component, ContainerFacts, NodeFacts, Outcome};
+use crate::model::observed::{Component, ContainerFacts, MountFacts, NodeFacts, Outcome};
 use crate::model::topology::{Container, Datastore, Place, Share};
 use crate::model::{Name, Observed, Topology};
 use crate::plan::access::{self, Identity};
-use crate::plan::container;
+use crate::plan::{container, smb};
 
 pub(super) use self::report::report;
 
@@ -182,12 +182,14 @@ impl Site<'_> {
 
     /// Judges a folder of the node's own.
     fn on_the_node(&self, who: Identity, facts: &NodeFacts, hops: &mut Vec<Hop>) -> Way<()> {
+        let mut outside = None;
         let who = match &self.topology.nodes[&self.place.node].container {
             Some(container) => {
                 let (map, _) = self.map(container)?;
                 if map.is_identity() {
                     who
                 } else {
+                    outside = who.outside(&map);
                     who.inside(&map)
                 }
             }
@@ -199,7 +201,18 @@ impl Site<'_> {
             path: &self.place.path,
             by_handle: false,
         };
-        at.judge(&who, hops)
+        at.judge(&who, hops).map_err(|verdict| match verdict {
+            // Whoever mounted it over SMB knows a container's writer by another number.
+            Verdict::Denied(denial) if denial.code == smb::BY_MOUNT => {
+                let who = outside.as_ref().unwrap_or(&who);
+                let options = smb::options(who.uid, who.gid, self.datastore.mode);
+                Verdict::Denied(Denial {
+                    fix: format!("{} with {options}", denial.fix),
+                    ..denial
+                })
+            }
+            other => other,
+        })
     }
 
     /// Judges a folder on a disk, which shows who owns it only while it is mounted.
@@ -427,6 +440,10 @@ impl Ground<'_> {
             self.open(above, who)?;
         }
         let by = who.by_acl(last, access::WRITE);
+        let mount = seen.mount.as_ref();
+        if let Some(mount) = mount.filter(|mount| mount.invents_owners()) {
+            return by_mount(mount, last, who, hops);
+        }
         if !who.may(last, access::WRITE) {
             let enter = who.enter(last, access::ALL);
             let mend = enter.unwrap_or_else(|| format!("chown {}:{}", who.uid, who.gid));
@@ -463,6 +480,32 @@ impl Ground<'_> {
             ),
         })
     }
+}
+
+/// Judges a folder whose owner and mode are what a mount over SMB says.
+fn by_mount(mount: &MountFacts, last: &Component, who: &Identity, hops: &mut Vec<Hop>) -> Way<()> {
+    if !mount.is_unchecked() && !who.may(last, access::WRITE) {
+        return Err(Verdict::Denied(Denial {
+            code: smb::BY_MOUNT,
+            at: format!(
+                "{}: no right to write, and its mount over SMB gives that owner to everything",
+                access::words(last)
+            ),
+            symptom: DENIED,
+            fix: format!("unmount {} and mount it", mount.source),
+        }));
+    }
+    let why = if mount.is_unchecked() {
+        "its mount over SMB leaves every judgement to its server"
+    } else {
+        "may write, as its mount over SMB says"
+    };
+    hops.push(Hop {
+        place: access::words(last),
+        who: words(who),
+        why: why.to_owned(),
+    });
+    Ok(())
 }
 
 fn words(who: &Identity) -> String {

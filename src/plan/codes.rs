@@ -83,6 +83,12 @@ pub const CODES: &[Code] = &[
         "Make the folder as root with the owner and mode shown, or give the login root rights.",
     ),
     code(
+        "BK108",
+        "a mount over SMB says who owns everything",
+        "Over SMB (cifs) owner and mode are what the options of the mount say: without uid= and gid= everything belongs to root. A writer who is somebody else gets os error 13 where he makes something and os error 1 where he touches what is there, as each backup does with chunks that are known already. A chown or chmod is ignored without a word, so none is planned. People then switch gc-atime-safety-check of Proxmox Backup Server off: never do, since a garbage collection that can't touch what is in use deletes it.",
+        "Mount it with the writer's numbers: uid=34,gid=34, and dir_mode= and file_mode= as declared. The options count from the next mount on, not from a remount.",
+    ),
+    code(
         "BK110",
         "the filesystem is read-only",
         "Every write would fail with os error 30. Linux remounts a damaged filesystem read-only by itself, so look at the kernel's log before mounting it writable again.",

@@ -19,7 +19,7 @@ pub(super) struct Site<'a> {
     pub(super) place: &'a Place,
     pub(super) facts: &'a NodeFacts,
     pub(super) store: &'a DatastoreFacts,
-    owner: Identity,
+    pub(super) owner: Identity,
     login: Identity,
 }
 
@@ -181,6 +181,7 @@ impl Site<'_> {
             folder.has_parent(ancestors.last())?;
         }
         self.serve_as_owner()?;
+        self.given_by_mount(draft, seen)?;
         match last {
             None => self.make_folder(draft, ancestors),
             Some(last) => {
@@ -420,7 +421,7 @@ impl Site<'_> {
 
     fn mode(&self, draft: &mut Draft, seen: &PathFacts, last: &Component) {
         let (mode, wanted) = (last.mode & 0o7777, self.datastore.mode);
-        let Some(change) = self.as_folder().set_mode(wanted, last) else {
+        let Some(change) = self.as_folder().set_mode(wanted, seen, last) else {
             return;
         };
         let message = format!("{} has mode {mode:o}, declared is {wanted:o}", self.on());

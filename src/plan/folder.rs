@@ -2,7 +2,7 @@
 //!
 //! Datastores and shares have one; each says itself what that is for and what it wants a yes for.
 
-use crate::model::observed::{Component, NodeFacts, Outcome, PathFacts};
+use crate::model::observed::{Component, MountFacts, NodeFacts, Outcome, PathFacts};
 use crate::model::topology::Declared;
 use crate::model::{Address, Name};
 use crate::plan::access::{self, Identity};
@@ -135,7 +135,8 @@ impl Folder<'_> {
 
     /// Returns how its owner would change, and that of `foreign` entries below, if anything would.
     ///
-    /// Unless they were counted, entries of others are assumed wherever there are entries.
+    /// Unless they were counted, entries of others are assumed wherever there are entries. Where a
+    /// mount says who owns everything, nothing would change.
     pub(super) fn own(
         &self,
         (uid, gid): (u32, u32),
@@ -144,7 +145,7 @@ impl Folder<'_> {
         foreign: Option<u64>,
     ) -> Option<Change> {
         let same = (last.uid, last.gid) == (uid, gid);
-        if same && foreign.unwrap_or(0) == 0 {
+        if (same && foreign.unwrap_or(0) == 0) || is_by_mount(seen) {
             return None;
         }
         let path = self.path;
@@ -176,9 +177,14 @@ impl Folder<'_> {
     }
 
     /// Returns how its mode would change, if it would.
-    pub(super) fn set_mode(&self, wanted: u32, last: &Component) -> Option<Change> {
+    pub(super) fn set_mode(
+        &self,
+        wanted: u32,
+        seen: &PathFacts,
+        last: &Component,
+    ) -> Option<Change> {
         let mode = last.mode & 0o7777;
-        (mode != wanted).then(|| Change {
+        (mode != wanted && !is_by_mount(seen)).then(|| Change {
             step: Step::SetMode {
                 path: self.path.to_owned(),
                 mode: wanted,
@@ -187,6 +193,12 @@ impl Folder<'_> {
             after: format!("{} mode {wanted:o}", self.path),
         })
     }
+}
+
+/// Tells whether owner and mode are what the options of a mount say.
+fn is_by_mount(seen: &PathFacts) -> bool {
+    let mount = seen.mount.as_ref();
+    mount.is_some_and(MountFacts::invents_owners)
 }
 
 impl Change {

@@ -51,6 +51,7 @@ pub mod saved;
 pub mod selection;
 mod share;
 pub mod simulate;
+mod smb;
 mod source;
 mod standing;
 mod sync;

@@ -209,7 +209,7 @@ impl Server<'_> {
         let change = self
             .share
             .mode
-            .and_then(|mode| self.as_folder().set_mode(mode, last));
+            .and_then(|mode| self.as_folder().set_mode(mode, seen, last));
         let Some(change) = change else {
             return;
         };

@@ -326,6 +326,7 @@ impl Scene<'_> {
             fstype,
             device: format!("0:{datastore}"),
             read_only: false,
+            smb: None,
         });
     }
 

@@ -174,6 +174,7 @@ impl Scene {
                 fstype: "zfs".to_owned(),
                 device: "0:40".to_owned(),
                 read_only: self.read_only,
+                smb: None,
             }),
             space: None,
             empty: Some(true),

@@ -220,6 +220,7 @@ fn filesystem() -> impl Strategy<Value = Filesystem> {
                 fstype: if remote { "nfs4" } else { "ext4" }.to_owned(),
                 device: free.to_string(),
                 read_only: false,
+                smb: None,
             },
             space: Some(Space {
                 total: ByteSize(free),

@@ -8,7 +8,8 @@ use bkpctl::model::markers::{Managed, Proof, Registry, RepositoryMarker};
 use bkpctl::model::observed::NfsFacts;
 use bkpctl::model::observed::{
     Binary, Component, ComponentKind, DatastoreFacts, KeyState, Login, MountFacts, NodeFacts,
-    NodeState, Outcome, PathFacts, SourceFacts, Space, StateFacts, Unreachable, UnreachableKind,
+    NodeState, Outcome, PathFacts, SmbFacts, SourceFacts, Space, StateFacts, Unreachable,
+    UnreachableKind,
 };
 use bkpctl::model::snapshot::SnapshotHead;
 use bkpctl::model::system_files::{exports_file, heading, unit_file};
@@ -367,12 +368,17 @@ fn path(dice: &mut Dice<'_>, path: &str, there: bool) -> PathFacts {
     PathFacts {
         outcome,
         components,
-        mount: Some(MountFacts {
-            target: "/".to_owned(),
-            source: "/dev/sda1".to_owned(),
-            fstype: "ext4".to_owned(),
-            device: "8:1".to_owned(),
-            read_only: dice.one_in(12),
+        mount: Some(if dice.one_in(6) {
+            over_smb(dice)
+        } else {
+            MountFacts {
+                target: "/".to_owned(),
+                source: "/dev/sda1".to_owned(),
+                fstype: "ext4".to_owned(),
+                device: "8:1".to_owned(),
+                read_only: dice.one_in(12),
+                smb: None,
+            }
         }),
         space: (!dice.one_in(4)).then(|| Space {
             total: ByteSize(1 << 30),
@@ -381,6 +387,22 @@ fn path(dice: &mut Dice<'_>, path: &str, there: bool) -> PathFacts {
             inodes_free: 900,
         }),
         empty: whole.then(|| !there && dice.one_in(2)),
+    }
+}
+
+/// Draws a mount whose options say who owns everything, or whose server does.
+fn over_smb(dice: &mut Dice<'_>) -> MountFacts {
+    MountFacts {
+        target: "/stores".to_owned(),
+        source: "//nas/stores".to_owned(),
+        fstype: "cifs".to_owned(),
+        device: "0:60".to_owned(),
+        read_only: false,
+        smb: (!dice.one_in(4)).then(|| SmbFacts {
+            server_tells: dice.one_in(4),
+            unchecked: dice.one_in(4),
+            ..SmbFacts::default()
+        }),
     }
 }
 
@@ -896,6 +918,20 @@ proptest! {
         for action in plan.pending() {
             let known = topology.nodes.contains_key(&action.node);
             prop_assert!(!known || observed.reached(action.node.as_str()).is_some());
+        }
+    }
+
+    #[test]
+    fn no_owner_and_no_mode_is_changed_where_a_mount_says_what_they_are(
+        (topology, observed) in world()
+    ) {
+        for action in plan(&topology, &observed, NOW).actions {
+            let (Step::SetOwner { path, .. } | Step::SetMode { path, .. }) = &action.step else {
+                continue;
+            };
+            let facts = observed.reached(action.node.as_str());
+            let mount = facts.and_then(|facts| facts.paths.get(path)?.mount.as_ref());
+            prop_assert!(!mount.is_some_and(MountFacts::invents_owners), "{:?}", action.step);
         }
     }
 

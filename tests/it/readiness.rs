@@ -98,6 +98,7 @@ fn change(fact: &Fact, topology: &Topology, observed: &mut Observed) -> Option<(
                 fstype: "ext4".to_owned(),
                 device: "9:9".to_owned(),
                 read_only: false,
+                smb: None,
             });
         }
         Fact::Registry { node: on } => {

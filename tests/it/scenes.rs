@@ -166,6 +166,7 @@ impl There {
                 fstype: fstype.clone(),
                 device: format!("8:{}", number.unwrap_or_default() + 1),
                 read_only: false,
+                smb: None,
             }),
             space: Some(Space {
                 total: size(total),

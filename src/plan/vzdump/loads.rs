@@ -268,6 +268,7 @@ mod tests {
                 fstype: fstype.to_owned(),
                 device: "0:1".to_owned(),
                 read_only: false,
+                smb: None,
             }),
             space: Some(Space {
                 total: ByteSize(90 * GIB),
