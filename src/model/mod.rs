@@ -17,6 +17,7 @@ pub mod markers;
 pub mod mounts;
 pub mod name;
 pub mod observed;
+pub mod pbs;
 pub mod pve;
 pub mod retention;
 pub mod schedule;

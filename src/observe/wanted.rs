@@ -9,7 +9,7 @@ use crate::model::system_files::{exports_file, may_be_kept, unit_file};
 use crate::model::topology::{
     Agent, Content, DatastoreKind, Mount, Mounted, Owner, Place, Reach, Share, Squash, Work,
 };
-use crate::model::{Name, Topology};
+use crate::model::{Name, Topology, pbs};
 
 /// Is what a topology needs to know of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +171,7 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
     let node = &topology.nodes[name];
     let datastores = datastores(topology, name);
     let sources = sources(topology, name);
+    let runs_pbs = topology.datastores_of_pbs(name).next().is_some();
     let paths: BTreeSet<&str> = datastores
         .iter()
         .map(|datastore| datastore.path.as_str())
@@ -183,6 +184,13 @@ fn of_node(topology: &Topology, name: &Name) -> Wanted {
         .chain(mounts(topology, name).map(|(_, _, point)| point))
         .chain(node.scratch.as_deref())
         .chain(node.reserve.keys().map(String::as_str))
+        .chain(
+            runs_pbs
+                .then_some(pbs::PLACES)
+                .into_iter()
+                .flatten()
+                .map(|(path, _)| path),
+        )
         // Where a node is not local, `config` has refused relative paths already.
         .filter(|path| path.starts_with('/'))
         .collect();
@@ -324,7 +332,9 @@ fn users(topology: &Topology, node: &Name) -> Vec<String> {
         Squash::MapRoot { user, .. } => Some(user.clone()),
         Squash::Root | Squash::MapAll(_) => None,
     });
-    let all: BTreeSet<String> = declared.chain(run_as).chain(roots).collect();
+    let runs_pbs = topology.datastores_of_pbs(node).next().is_some();
+    let pbs = runs_pbs.then(|| pbs::USER.to_owned());
+    let all: BTreeSet<String> = declared.chain(run_as).chain(roots).chain(pbs).collect();
     all.into_iter().collect()
 }
 

@@ -89,6 +89,12 @@ pub const CODES: &[Code] = &[
         "Mount it with the writer's numbers: uid=34,gid=34, and dir_mode= and file_mode= as declared. The options count from the next mount on, not from a remount.",
     ),
     code(
+        "BK109",
+        "Proxmox Backup Server is locked out of its own folders",
+        "Its proxy and its tasks run as the user backup and need /run/proxmox-backup, /var/lib/proxmox-backup, /var/log/proxmox-backup and the key /etc/proxmox-backup/authkey.pub. Where a restore, a copied container or a chown -R changed these, everything ends with os error 13, and people look for the cause in the datastore, which is right.",
+        "Give them back with the commands shown, and restart proxmox-backup and proxmox-backup-proxy.",
+    ),
+    code(
         "BK110",
         "the filesystem is read-only",
         "Every write would fail with os error 30. Linux remounts a damaged filesystem read-only by itself, so look at the kernel's log before mounting it writable again.",

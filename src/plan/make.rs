@@ -10,8 +10,8 @@ use crate::plan::policy::Outlook;
 use crate::plan::selection::{Asked, PlanPart, Selection, Unclear};
 use crate::plan::{
     binary, capacity, chain, container, copies, dataset, datastore, demand, digest, drill,
-    forecast, key, mount, need, node, order, orphan, phase, policy, registry, share, source, sync,
-    thin, unsupported, vzdump,
+    forecast, key, mount, need, node, order, orphan, pbs, phase, policy, registry, share, source,
+    sync, thin, unsupported, vzdump,
 };
 
 /// Compares what is declared with what was seen and says what to do about it.
@@ -79,6 +79,7 @@ fn make(world: World<'_>, of: Option<(&Plan, &Selection)>) -> Plan {
     capacity::shortages(world, &stores, &mut draft);
     thin::report(world, &mut draft);
     vzdump::report(world, &mut draft);
+    pbs::report(world, &mut draft);
     data(world, &demands, &survey, &mut draft);
     let phases = phase::record(world, &demands, &survey, &mut draft);
     orphan::orphans(world, &mut draft);

@@ -42,6 +42,7 @@ mod node;
 mod order;
 mod orphan;
 mod part;
+mod pbs;
 mod phase;
 mod policy;
 pub mod readiness;

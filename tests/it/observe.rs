@@ -113,6 +113,26 @@ fn each_node_is_asked_only_for_what_the_topology_needs() {
 }
 
 #[test]
+fn where_a_datastore_of_proxmox_backup_server_is_its_own_places_are_asked_for() {
+    let topology = topology(
+        "/lab",
+        r#"
+        node "pbs" { local }
+        node "other" { ssh "10.0.0.1" { host-key "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB4zTbcVsXl1cAPQ4Z3DdyhcASxpXzMuEYhEIhq8lBqn" } }
+        key "lab" { file "lab.key" }
+        datastore "guests" { place "pbs" path="/srv/guests"; pbs; keep last=3 }
+        "#,
+    );
+    let wanted = wanted(&topology);
+    let pbs = &wanted["pbs"];
+    let its_own = "/etc/proxmox-backup/authkey.pub".to_owned();
+    assert!(pbs.paths.contains(&its_own) && pbs.paths.contains(&"/run/proxmox-backup".to_owned()));
+    assert_eq!(pbs.users, ["backup"]);
+    let other = &wanted["other"];
+    assert!(other.paths.is_empty() && other.users.is_empty());
+}
+
+#[test]
 fn an_unreachable_node_is_a_value_among_others() {
     if sshd::missing() {
         return;

@@ -341,6 +341,30 @@ fn busybox_alone_is_enough() {
     );
 }
 
+/// Puts programs that say something before all others, and returns where to look for programs.
+fn stubs(bin: &Path, programs: &[(&str, &str)]) -> String {
+    for (name, text) in programs {
+        let stub = bin.join(name);
+        fs::write(&stub, format!("#!/bin/sh\n{text}\n")).expect("written");
+        fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).expect("changed");
+    }
+    format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display())
+}
+
+#[test]
+fn what_root_may_give_to_containers_is_asked_where_that_counts() {
+    let scene = Scene::new();
+    let bin = tempfile::tempdir().expect("a temporary folder");
+    let path = stubs(bin.path(), &[("newuidmap", ""), ("newgidmap", "")]);
+    let facts = scene.look(&["sh"], Some(Path::new(&path)));
+    let there = ["/etc/subuid", "/etc/subgid"]
+        .iter()
+        .all(|file| fs::File::open(file).is_ok());
+    let switch = fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let elsewhere = switch.lines().any(|line| line.trim().starts_with("subid"));
+    assert_eq!(facts.id_grants.is_some(), there && !elsewhere);
+}
+
 #[test]
 fn what_waits_for_a_deadline_keeps_no_output_open() {
     let scene = Scene::new();
