@@ -143,6 +143,9 @@ pub struct NodeFacts {
     /// bkpctl does not keep them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
+    /// What systemd says of those files that are units, by path; empty where it does not run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub units: BTreeMap<String, UnitFacts>,
     /// Its own address on the way to servers that were asked for, by the server as it was named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub routes: BTreeMap<String, IpAddr>,
@@ -167,6 +170,15 @@ pub struct NodeFacts {
     /// What it has that nobody asked for, if somebody looked around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovered: Option<Discovered>,
+}
+
+/// What systemd says of a unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnitFacts {
+    /// Whether something pulls it in at the next start, if that is told.
+    pub enabled: Option<bool>,
+    /// Whether it failed.
+    pub failed: bool,
 }
 
 /// What was seen of an NFS server.

@@ -31,6 +31,11 @@ pub fn unit_file(path: &str) -> String {
     format!("{UNITS_FOLDER}/{}", unit_name(path))
 }
 
+/// Returns the name of the unit that a file is, if it is one.
+pub fn unit_of_file(file: &str) -> Option<&str> {
+    file.strip_prefix(UNITS_FOLDER)?.strip_prefix('/')
+}
+
 /// Returns the name that systemd wants for the unit of a mount point, as `systemd-escape
 /// --path --suffix=mount` writes it.
 pub fn unit_name(path: &str) -> String {
@@ -180,6 +185,7 @@ mod tests {
             ("/", "-.mount"),
         ] {
             assert_eq!(unit_name(path), name, "{path}");
+            assert_eq!(unit_of_file(&unit_file(path)), Some(name));
         }
         assert_eq!(
             device_unit("1b2c-3d"),

@@ -194,6 +194,7 @@ fn read_facts(
     facts.users.retain(|user, _| wanted.users.contains(user));
     facts.tools.retain(|tool, _| wanted.tools.contains(tool));
     facts.files.retain(|path, _| wanted.files.contains(path));
+    facts.units.retain(|path, _| wanted.files.contains(path));
     facts.routes.retain(|to, _| wanted.routes.contains(to));
     facts.disks.retain(|uuid, _| wanted.disks.contains(uuid));
     let stores = wanted.datastores.iter().map(|store| &store.name);

@@ -3,8 +3,10 @@
 //! What is mounted as declared already is left alone where `/etc/fstab` brings it back after a
 //! restart. What a person mounted otherwise is never taken away.
 
-use crate::model::observed::{MountFacts, NodeFacts, PathFacts};
-use crate::model::system_files::{FSTAB, MountUnit, device_unit, heading, is_kept, unit_file};
+use crate::model::observed::{MountFacts, NodeFacts, PathFacts, UnitFacts};
+use crate::model::system_files::{
+    FSTAB, MountUnit, device_unit, heading, is_kept, unit_file, unit_name,
+};
 use crate::model::topology::{Agent, Container, Disk, Mount, Mounted, Place, Share};
 use crate::model::{Address, Name};
 use crate::plan::change::{Finding, Gate, GateKind, Step};
@@ -158,6 +160,22 @@ impl Point<'_> {
         Some((text, ours))
     }
 
+    /// Tells whether its unit is pulled in at the next start; where systemd says nothing of it,
+    /// that is taken for granted.
+    fn comes_back(&self) -> bool {
+        self.systemd()
+            .is_none_or(|unit| unit.enabled != Some(false))
+    }
+
+    fn failed(&self) -> bool {
+        self.systemd().is_some_and(|unit| unit.failed)
+    }
+
+    /// Returns what systemd says of the unit.
+    fn systemd(&self) -> Option<&UnitFacts> {
+        self.facts.units.get(&unit_file(self.path))
+    }
+
     fn in_fstab(&self) -> bool {
         let mut targets = self.facts.fstab.iter();
         targets.any(|target| words::same_path(target, self.path))
@@ -185,7 +203,7 @@ impl Point<'_> {
             };
         }
         let kept = unit.map(|(text, _)| text);
-        if live.is_some() && kept == Some(content.as_str()) {
+        if live.is_some() && kept == Some(content.as_str()) && self.comes_back() {
             return Ok(());
         }
         self.can_mount()?;
@@ -201,6 +219,8 @@ impl Point<'_> {
     fn propose(&self, draft: &mut Draft, content: String, hides: bool) {
         let kept = self.unit().map(|(text, _)| text.to_owned());
         let live = self.live().is_some();
+        // All is as declared, and can be used, but for what the next start would bring.
+        let is_for_later = live && kept.as_ref() == Some(&content);
         let path = self.path.to_owned();
         let after = format!("{} at {path}", self.what());
         let there = self.world.served(self.datastore);
@@ -208,6 +228,9 @@ impl Point<'_> {
         let mut gives = vec![Goal::Mounted(self.datastore.clone())];
         // A repository that lies there can be used as soon as it is mounted.
         gives.extend(marked.then(|| Goal::Repository(self.datastore.clone())));
+        if is_for_later {
+            gives.clear();
+        }
         let mut needs = vec![Goal::Binary(self.on.clone())];
         if let Some((name, _)) = self.share() {
             needs.push(Goal::SharedFolder(name.clone()));
@@ -222,14 +245,18 @@ impl Point<'_> {
         };
         draft.propose(Proposal {
             before: match (live, &kept) {
+                (true, Some(_)) if is_for_later => {
+                    Some("mounted until the next restart, its unit is not enabled".to_owned())
+                }
                 (true, Some(_)) => Some("mounted by another unit text".to_owned()),
                 (true, None) => Some("mounted until the next restart".to_owned()),
                 (false, Some(_)) => Some("not mounted".to_owned()),
                 (false, None) => None,
             },
             reason: match (live, &kept) {
-                (true, Some(_)) => "the topology declares it".to_owned(),
-                (true, None) => "nothing would mount it after a restart".to_owned(),
+                (true, Some(_)) if !is_for_later => "the topology declares it".to_owned(),
+                (true, _) => "nothing would mount it after a restart".to_owned(),
+                (false, _) if self.failed() => "it is not mounted, and its unit failed".to_owned(),
                 (false, _) => "it is not mounted".to_owned(),
             },
             needs,
@@ -361,13 +388,20 @@ impl Point<'_> {
             "{} should be a mount and is not: nothing is written there meanwhile",
             self.at()
         );
+        let unit = shell_word(&unit_name(self.path));
+        let mut because = Vec::new();
+        if self.failed() {
+            because.push(format!(
+                "its unit failed; why, says on {}: journalctl -u {unit}",
+                self.on
+            ));
+        } else if !self.comes_back() {
+            because.push("its unit is not enabled, so that no start mounts it".to_owned());
+        }
         draft.find(
             self.error("BK152", message)
-                .fix(format!(
-                    "on {}: systemctl start {}",
-                    self.on,
-                    shell_word(&crate::model::system_files::unit_name(self.path))
-                ))
+                .because(because)
+                .fix(format!("on {}: systemctl start {unit}", self.on))
                 .fixed(self.facts.login.privileged),
         );
     }

@@ -69,6 +69,13 @@ pub enum Fact {
         /// The file.
         path: String,
     },
+    /// Whether a systemd unit is pulled in at every start.
+    Enabled {
+        /// The node.
+        node: Name,
+        /// The unit's file.
+        path: String,
+    },
     /// The quota of a ZFS dataset.
     Quota {
         /// The node.
@@ -208,6 +215,7 @@ impl Fact {
             | Self::Mode { node, .. }
             | Self::Content { node, .. }
             | Self::File { node, .. }
+            | Self::Enabled { node, .. }
             | Self::Quota { node, .. }
             | Self::Mounted { node, .. }
             | Self::Binary { node, .. }
@@ -239,6 +247,7 @@ impl Fact {
                 format!("entries of others in datastore {datastore}")
             }
             Self::File { node, path } => format!("the file {node}:{path}"),
+            Self::Enabled { node, path } => format!("whether {node}:{path} counts at every start"),
             Self::Quota { node, dataset } => format!("the quota of {dataset} on {node}"),
             Self::Mounted { node, path } => format!("what is mounted at {node}:{path}"),
             Self::Binary { node, .. } => format!("bkpctl's binary on {node}"),

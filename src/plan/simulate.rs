@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::markers::{Proof, RepositoryMarker};
 use crate::model::observed::{
     Component, ComponentKind, DatastoreFacts, KeyState, MountFacts, NodeFacts, NodeState, Outcome,
+    UnitFacts,
 };
 use crate::model::snapshot::SnapshotHead;
 use crate::model::topology::Mounted;
@@ -100,6 +101,11 @@ pub(super) fn carry_out(
         } => {
             if let Some(node) = node(after, on) {
                 node.files.insert(file.clone(), content.clone());
+                let unit = UnitFacts {
+                    enabled: Some(true),
+                    failed: false,
+                };
+                node.units.insert(file.clone(), unit);
             }
             scene.mount(after, on, datastore, path);
         }
@@ -123,6 +129,7 @@ pub(super) fn carry_out(
         Step::Withdraw { file, was } => {
             if let Some(node) = node(after, on) {
                 node.files.remove(file);
+                node.units.remove(file);
                 export(node, "", Some(was));
             }
         }

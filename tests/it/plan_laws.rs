@@ -751,6 +751,29 @@ fn observed(dice: &mut Dice<'_>, topology: &Topology) -> Observed {
         };
         observed.nodes.insert(node.clone(), state);
     }
+    if dice.one_in(3) {
+        mounted_before(dice, topology, &observed)
+    } else {
+        observed
+    }
+}
+
+/// Draws what is seen where an earlier plan mounted what is declared, whose units may have failed or
+/// been disabled since.
+fn mounted_before(dice: &mut Dice<'_>, topology: &Topology, observed: &Observed) -> Observed {
+    let mut earlier = plan(topology, observed, NOW);
+    let is_mount = |action: &Action| matches!(action.step, Step::Mount { .. });
+    earlier.actions.retain(is_mount);
+    let mut observed = simulate(observed, &earlier);
+    for state in observed.nodes.values_mut() {
+        let NodeState::Reached(facts) = state else {
+            continue;
+        };
+        for unit in facts.units.values_mut() {
+            unit.enabled = *dice.of(&[None, Some(true), Some(false)]);
+            unit.failed = dice.one_in(4);
+        }
+    }
     observed
 }
 
@@ -910,6 +933,28 @@ proptest! {
         // What lies on a node that was not reached can't be copied on.
         let is_told = rest.has_errors() || rest.incomplete();
         prop_assert!(lacking.is_empty() || is_told, "{:?}", lacking);
+    }
+
+    #[test]
+    fn what_is_mounted_as_declared_waits_for_no_unit_that_is_to_be_enabled(
+        (topology, observed) in world()
+    ) {
+        let plan = plan(&topology, &observed, NOW);
+        for mount in &plan.actions {
+            let Step::Mount { file, content, was, .. } = &mount.step else { continue };
+            let facts = observed.reached(mount.node.as_str());
+            let unit = facts.and_then(|facts| facts.units.get(file));
+            let for_later = mount.before.as_ref().is_some_and(|words| words.contains("not enabled"));
+            if !for_later {
+                continue;
+            }
+            prop_assert_eq!(unit.and_then(|unit| unit.enabled), Some(false));
+            prop_assert_eq!(was.as_ref(), Some(content));
+            let waits = plan.actions.iter().any(|other| {
+                other.after.contains(&mount.id) && !matches!(other.step, Step::Register { .. })
+            });
+            prop_assert!(!waits, "{:?}", plan.actions);
+        }
     }
 
     #[test]

@@ -161,8 +161,13 @@ fn change(fact: &Fact, topology: &Topology, observed: &mut Observed) -> Option<(
             };
             path(observed, &source.on, &at)?.outcome = Outcome::Missing;
         }
-        // A plan relies on no copy's time, as a younger one is what it wants; the others no case has.
-        Fact::Newest { .. } | Fact::Proven { .. } | Fact::Binary { .. } | Fact::ThinRoom { .. } => {
+        // A plan relies on no copy's time, as a younger one is what it wants, nor on a unit that it
+        // enables anyway; the others no case has.
+        Fact::Newest { .. }
+        | Fact::Proven { .. }
+        | Fact::Enabled { .. }
+        | Fact::Binary { .. }
+        | Fact::ThinRoom { .. } => {
             return None;
         }
     }

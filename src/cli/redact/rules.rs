@@ -75,7 +75,7 @@ pub(super) fn key(text: &str, place: Place<'_>, pseudonyms: &mut Pseudonyms) -> 
         "users" => pseudonyms.of("user", text),
         "domain" if words::is_domain(text) => pseudonyms.keep(text),
         "objects" => address_of_plan(text, pseudonyms),
-        "files" => pseudonyms
+        "files" | "units" => pseudonyms
             .known(text)
             .unwrap_or_else(|| path(text, pseudonyms)),
         "routes" => host(text, pseudonyms),

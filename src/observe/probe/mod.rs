@@ -24,6 +24,7 @@ mod routes;
 mod sources;
 mod state;
 mod tools;
+mod units;
 mod users;
 mod zfs;
 
@@ -122,6 +123,7 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
         text.push_str(exports::COMMAND);
     }
     text.push_str(&files::command(&wanted.files));
+    text.push_str(&units::command(&wanted.files));
     text.push_str(&routes::command(&wanted.routes));
     text.push_str(&disks::command(&wanted.disks));
     text.push_str(&containers::command(&wanted.containers));
@@ -181,6 +183,7 @@ pub(super) fn parse(
         nfs: exports::parse(records),
         fstab: fstab::parse(records),
         files: files::parse(records, &wanted.files),
+        units: units::parse(records, &wanted.files),
         routes: routes::parse(records, &wanted.routes),
         disks: disks::parse(records, &wanted.disks),
         containers: containers::parse(records, &wanted.containers),

@@ -366,6 +366,47 @@ fn what_root_may_give_to_containers_is_asked_where_that_counts() {
 }
 
 #[test]
+fn units_of_ours_are_asked_for_where_systemd_answers() {
+    let unit = "/etc/systemd/system/bkpctl-test-of-a-probe.mount".to_owned();
+    let mut scene = Scene::new();
+    let text = |scene: &Scene| units::command(&scene.wanted.files);
+    assert!(!text(&scene).contains("is-enabled"), "no file is a unit");
+    scene.wanted.files.push(unit.clone());
+    // The file itself is not there, and only what is there is asked for.
+    assert!(scene.look(&["sh"], None).units.is_empty());
+    let bin = tempfile::tempdir().expect("a temporary folder");
+    let running =
+        "case $1 in show) echo ActiveState=failed ;; is-enabled) echo disabled; exit 1 ;; esac";
+    let hung = "case $1 in show) echo ActiveState=active ;; *) exec sleep 20 ;; esac";
+    for (systemctl, expected) in [
+        (running, Some((Some(false), true))),
+        ("echo System has not been booted >&2; exit 1", None),
+        (hung, Some((None, false))),
+    ] {
+        let path = stubs(bin.path(), &[("systemctl", systemctl)]);
+        let there = scene.path("source/file");
+        let script = text(&scene).replace(&shell_word_of(&unit), &shell_word_of(&there));
+        let text = format!("{PRELUDE}within='timeout 2'\n{script}");
+        let started = Instant::now();
+        let output = Command::new("sh")
+            .args(["-c", &text])
+            .env("PATH", &path)
+            .output()
+            .expect("the shell runs");
+        assert!(started.elapsed() < Duration::from_secs(10));
+        let records = Records::read(&output.stdout).expect("well-formed");
+        let seen = units::parse(&records, &scene.wanted.files);
+        let seen = seen.get(&unit).map(|unit| (unit.enabled, unit.failed));
+        assert_eq!(seen, expected, "{systemctl}");
+    }
+}
+
+/// Quotes a path as the probe's scripts have it.
+fn shell_word_of(path: &str) -> String {
+    crate::transport::shell_assign("p", path)
+}
+
+#[test]
 fn what_waits_for_a_deadline_keeps_no_output_open() {
     let scene = Scene::new();
     let patient = Limits {

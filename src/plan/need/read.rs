@@ -98,6 +98,10 @@ pub(in crate::plan) fn read(world: World<'_>, fact: &Fact) -> Option<Value> {
             .map_or(Some(Value::Nothing), |text| {
                 Some(Value::Text(digest(text.trim_end_matches('\n'))))
             }),
+        Fact::Enabled { node, path } => {
+            let enabled = on(node)?.units.get(path)?.enabled?;
+            Some(text_or_nothing(enabled.then_some("enabled")))
+        }
         Fact::Quota { node, dataset } => {
             let dataset = on(node)?.zfs.as_ref()?.dataset(dataset)?;
             Some(text_or_nothing(dataset.quota))

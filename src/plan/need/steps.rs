@@ -19,7 +19,7 @@ pub(in crate::plan) fn record(world: World<'_>, actions: &mut [Action]) {
         let now = |fact: &Fact| read(world, fact);
         action.needs = relied_on(world.topology, action)
             .into_iter()
-            .chain(changes.iter().filter(|fact| !fact.is_a_time()).cloned())
+            .chain(changes.iter().filter(|fact| fact.matters_before()).cloned())
             .filter_map(|fact| {
                 let must = now(&fact)?.must();
                 Some(Need { fact, must })
@@ -116,6 +116,10 @@ fn changed_by(topology: &Topology, node: &Name, step: &Step) -> Vec<Fact> {
             Fact::Mounted {
                 node: on(),
                 path: path.clone(),
+            },
+            Fact::Enabled {
+                node: on(),
+                path: file.clone(),
             },
         ],
         Step::MakeRepository { datastore } => {
@@ -238,9 +242,14 @@ fn room(world: World<'_>, landing: &Landing) -> Vec<Need> {
 }
 
 impl Fact {
-    /// Tells whether the fact is a time, of which only "late enough" counts.
-    fn is_a_time(&self) -> bool {
-        matches!(self, Self::Newest { .. } | Self::Proven { .. })
+    /// Tells whether an action that changes the fact relies on what it was.
+    ///
+    /// Of a time only "late enough" counts, and a unit is enabled whether it was or not.
+    fn matters_before(&self) -> bool {
+        !matches!(
+            self,
+            Self::Newest { .. } | Self::Proven { .. } | Self::Enabled { .. }
+        )
     }
 
     /// Says what the fact must be for an action that brings this value about to be done.
