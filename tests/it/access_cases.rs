@@ -372,3 +372,26 @@ fn the_way_is_drawn_hop_by_hop() {
     let expected = include_str!("../cases/access/unprivileged.txt");
     assert_eq!(drawn, expected, "\n{drawn}");
 }
+
+#[test]
+fn a_mount_over_smb_is_mended_by_its_options_and_not_by_a_chown() {
+    let drawn = |case: &str| {
+        let cases = crate::plan_cases::cases();
+        let case = cases.into_iter().find(|one| one.name == case);
+        let case = case.expect("the case is there");
+        let chains = chains(&case.topology, &case.observed, "third");
+        render_access("third", &chains, &crate::plan_cases::style(false))
+    };
+    let owned = drawn("smb-owned-by-root");
+    assert!(owned.contains("[BK108]"), "{owned}");
+    assert!(
+        owned.contains("fix: unmount //nas/backup and mount it with uid=34,gid=34,dir_mode=0750"),
+        "{owned}"
+    );
+    let unchecked = drawn("smb-unchecked");
+    assert!(!unchecked.contains("BK108"), "{unchecked}");
+    assert!(
+        unchecked.contains("leaves every judgement to its server"),
+        "{unchecked}"
+    );
+}
