@@ -468,6 +468,19 @@ def unchangeable(lab: Lab) -> None:
 
 
 @case
+def disabled_unit(lab: Lab) -> None:
+    """A unit that somebody disabled still mounts today and would not tomorrow; apply enables it."""
+    lab.topology()
+    lab.controller.apply()
+    unit = "mnt-datastore-primary.mount"
+    lab.pbs.does(f"systemctl disable {unit}; mountpoint -q {STORE}")
+    lab.controller.bkpctl("plan", "--detailed-exitcode").exits(2).says("nothing would mount it after a restart")
+    lab.controller.apply()
+    lab.pbs.does(f"systemctl is-enabled --quiet {unit}; mountpoint -q {STORE}")
+    lab.controller.in_sync()
+
+
+@case
 def given_up(lab: Lab) -> None:
     """What is given up by name goes: repository, unit and export; what others put there stays."""
     lab.topology()
