@@ -137,17 +137,22 @@ LIST
 
 /// `prelude` holds the functions that every section may use.
 pub(super) fn command(wanted: &Wanted, prelude: &str, seconds: u64) -> String {
+    let mut text = format!(
+        "limit={seconds}\nwithin=\nif command -v timeout >/dev/null 2>&1; then within=\"timeout $limit\"; fi\n"
+    );
+    if wanted.datastores.is_empty() {
+        return text;
+    }
     let reading = FUNCTION
         .replace("NEWEST", &NEWEST.to_string())
         .replace("DAYS_MAX", &DAYS.to_string())
         .replace("FOREIGN_STOP", &(FOREIGN_MAX + 1).to_string());
-    let mut text = format!(
-        "prelude={}\nreading={}\neval \"$reading\"\n",
-        quoted(prelude),
-        quoted(&reading)
-    );
-    writeln!(text, "limit={seconds}\nwithin=\nif command -v timeout >/dev/null 2>&1; then within=\"timeout $limit\"; fi")
-        .expect("writing to a String never fails");
+    let (prelude, reading) = (quoted(prelude), quoted(&reading));
+    writeln!(
+        text,
+        "prelude={prelude}\nreading={reading}\neval \"$reading\""
+    )
+    .expect("writing to a String never fails");
     for (number, datastore) in wanted.datastores.iter().enumerate() {
         let Some(path) = wanted.index(&datastore.path) else {
             continue;
