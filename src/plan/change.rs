@@ -527,6 +527,14 @@ impl Step {
         format!("{} {address}", self.word())
     }
 
+    /// Tells whether it copies or proves data, and changes nothing else.
+    pub fn moves_data(&self) -> bool {
+        matches!(
+            self,
+            Self::Copy { .. } | Self::Sync { .. } | Self::Drill { .. }
+        )
+    }
+
     /// Returns the word for what it does.
     fn word(&self) -> &'static str {
         match self {

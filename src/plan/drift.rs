@@ -121,7 +121,7 @@ pub fn drift(plan: &Plan, observed: &Observed, selection: &Selection) -> Drift {
         |address: &Address, job: Option<&Name>| selection.is_about(topology, address, job);
     let pending = plan.actions.iter().filter(|action| {
         let is_in = is_about(&action.address, None);
-        is_in && !moves_data(&action.step) && !Was { plan, observed }.in_place(action)
+        is_in && !action.step.moves_data() && !Was { plan, observed }.in_place(action)
     });
     all.pending = pending.count();
     all.changed
@@ -144,7 +144,7 @@ fn whole(plan: &Plan, observed: &Observed) -> Drift {
     let (drifted, pending): (Vec<&Action>, Vec<&Action>) = plan
         .actions
         .iter()
-        .filter(|action| !moves_data(&action.step))
+        .filter(|action| !action.step.moves_data())
         .partition(|action| was.in_place(action));
     let unreached = plan.nodes.iter().filter(|node| node.unreachable.is_some());
     Drift {
@@ -180,13 +180,6 @@ impl Drift {
     pub fn is_none(&self) -> bool {
         self.changed.is_empty() && self.troubles.is_empty() && self.late.is_empty()
     }
-}
-
-fn moves_data(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::Copy { .. } | Step::Sync { .. } | Step::Drill { .. }
-    )
 }
 
 fn changed(action: &Action) -> Changed {

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use super::words::{
-    change, changes_by_node, changes_space, data_words, gate_words, has_news, has_phases, is_data,
-    kind, label, left_out, part, phase, summary, why,
+    change, changes_by_node, changes_space, data_words, gate_words, has_news, has_phases, kind,
+    label, left_out, part, phase, summary, why,
 };
 use crate::cli::render::markdown::{Part, comment, list, prose, table};
 use crate::cli::render::text::{Style, count};
@@ -186,7 +186,10 @@ fn changes(plan: &Plan) -> Option<Part> {
 }
 
 fn data(plan: &Plan) -> Option<Part> {
-    let rows = plan.actions.iter().filter(|action| is_data(action));
+    let rows = plan
+        .actions
+        .iter()
+        .filter(|action| action.step.moves_data());
     let rows = rows.map(|action| {
         let (_, name) = label(action);
         let word = kind(action).1;

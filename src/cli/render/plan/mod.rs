@@ -7,7 +7,7 @@ use crate::cli::render::forecast;
 pub(super) use crate::cli::render::plan::words::left_out;
 use crate::cli::render::plan::words::{
     change_words, changes_by_node, changes_space, data_words, file_diff, gate_words, has_news,
-    has_phases, is_data, kind, label, part, phase, rule, summary,
+    has_phases, kind, label, part, phase, rule, summary,
 };
 use crate::cli::render::text::{self, Page, Style, Tone, escape, pad};
 use crate::model::Timestamp;
@@ -339,7 +339,11 @@ fn file(page: &mut Page<'_>, action: &Action, style: &Style) {
 }
 
 fn data(page: &mut Page<'_>, plan: &Plan, style: &Style) {
-    let data: Vec<&Action> = plan.actions.iter().filter(|a| is_data(a)).collect();
+    let data: Vec<&Action> = plan
+        .actions
+        .iter()
+        .filter(|a| a.step.moves_data())
+        .collect();
     if data.is_empty() {
         return;
     }
@@ -476,6 +480,10 @@ fn next(plan: &Plan) -> String {
         // Nor is one that destroys.
         return match plan.first_obstacle() {
             _ if destroys => format!("read above what would be destroyed; only then {apply}"),
+            Some(left) if copies_nothing(plan) => format!(
+                "mend {} {} above; until then {apply} copies nothing",
+                left.code, left.address
+            ),
             Some(left) => format!("{apply}; then mend {} {}", left.code, left.address),
             None => apply,
         };
@@ -489,6 +497,16 @@ fn next(plan: &Plan) -> String {
         None if plan.left_out() > 0 => "bkpctl plan".to_owned(),
         None => "bkpctl status".to_owned(),
     }
+}
+
+/// Tells whether there are copies to be made, and not one of them can be.
+fn copies_nothing(plan: &Plan) -> bool {
+    let mut copies = plan
+        .actions
+        .iter()
+        .filter(|a| a.step.moves_data())
+        .peekable();
+    copies.peek().is_some() && copies.all(|copy| copy.deferred.is_some())
 }
 
 fn mend(finding: &Finding) -> String {

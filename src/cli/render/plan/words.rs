@@ -104,14 +104,6 @@ pub(super) fn kind(action: &Action) -> (&'static str, &'static str) {
     (sign, action.word())
 }
 
-/// Returns whether an action moves data.
-pub(super) fn is_data(action: &Action) -> bool {
-    matches!(
-        action.step,
-        Step::Copy { .. } | Step::Sync { .. } | Step::Drill { .. }
-    )
-}
-
 /// Says what a change is, and why.
 pub(super) fn change_words(action: &Action) -> String {
     format!("{} · {}", change(action), escape(&why(action)))
@@ -341,7 +333,11 @@ pub(super) fn phase(state: PhaseState) -> &'static str {
 /// Returns the actions that move no data, by the node whose state they change.
 pub(super) fn changes_by_node(plan: &Plan) -> BTreeMap<&Name, Vec<&Action>> {
     let mut by_node: BTreeMap<&Name, Vec<&Action>> = BTreeMap::new();
-    for action in plan.actions.iter().filter(|action| !is_data(action)) {
+    for action in plan
+        .actions
+        .iter()
+        .filter(|action| !action.step.moves_data())
+    {
         by_node.entry(&action.node).or_default().push(action);
     }
     by_node
