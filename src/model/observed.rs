@@ -110,6 +110,9 @@ pub struct NodeFacts {
     pub machine_id: Option<String>,
     /// The operating system's name, such as `Debian GNU/Linux 13`.
     pub os: Option<String>,
+    /// Which versions it has of what decides how it behaves.
+    #[serde(default, skip_serializing_if = "Versions::is_unknown")]
+    pub versions: Versions,
     /// The architecture as `uname -m` says it.
     pub arch: String,
     /// Its clock when it was asked.
@@ -170,6 +173,32 @@ pub struct NodeFacts {
     /// What it has that nobody asked for, if somebody looked around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovered: Option<Discovered>,
+}
+
+/// The versions of a machine's parts, each as far as it has the part and tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Versions {
+    /// The kernel's release, as `uname -r` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// ZFS's kernel module, if it is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs: Option<String>,
+    /// TrueNAS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truenas: Option<String>,
+    /// Proxmox VE, by its package `pve-manager`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxmox_ve: Option<String>,
+    /// Proxmox Backup Server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxmox_backup_server: Option<String>,
+}
+
+impl Versions {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What systemd says of a unit.

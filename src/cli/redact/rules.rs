@@ -20,6 +20,9 @@ pub(super) fn text(text: &str, place: Place<'_>, pseudonyms: &mut Pseudonyms) ->
         (_, "Calendar") => Some(|text| text.parse::<Calendar>().is_ok()),
         ("arch", _) => Some(words::is_arch),
         ("os", _) => Some(words::is_system),
+        ("kernel" | "zfs" | "truenas" | "proxmox_ve" | "proxmox_backup_server", _) => {
+            Some(words::is_version)
+        }
         ("fstype", _) => Some(words::is_fstype),
         ("kind", _) => Some(words::is_storage),
         ("mode", _) => Some(words::is_setting),

@@ -298,6 +298,23 @@ const SYSTEMS: &[&str] = &[
     "Linux Mint",
 ];
 
+/// Words that are a part of versions that distributions give.
+const VERSION_WORDS: &[&str] = &[
+    "pve",
+    "amd64",
+    "arm64",
+    "generic",
+    "cloud",
+    "rt",
+    "lts",
+    "TrueNAS",
+    "SCALE",
+    "production",
+];
+
+/// What numbers begin with in versions that distributions give.
+const VERSION_PREFIXES: &[&str] = &["deb", "rc", "bpo", "pve", "u", ""];
+
 /// The names that releases of those systems have.
 const RELEASES: &[&str] = &[
     "buster",
@@ -413,6 +430,19 @@ pub(super) fn is_system(text: &str) -> bool {
         version.split(' ').all(of_version)
             && release.is_some_and(|release| release.is_empty() || RELEASES.contains(&release))
     })
+}
+
+/// Tells whether it is a version as distributions number them; a kernel of somebody's own making
+/// may have his name in it.
+pub(super) fn is_version(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let number = VERSION_PREFIXES
+            .iter()
+            .find_map(|prefix| part.strip_prefix(prefix));
+        VERSION_WORDS.contains(&part)
+            || number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    text.len() <= 64 && text.split(['.', '-', '+', '~', ':', '_']).all(is_part)
 }
 
 /// Tells whether it is a time at which Proxmox VE runs jobs: days, numbers and signs.
@@ -532,6 +562,23 @@ mod tests {
             "Debian GNU/Linux 12 (x",
         ] {
             assert!(!is_system(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_of_distributions_are_nobodys() {
+        for text in [
+            "6.8.12-4-pve",
+            "6.12.48+deb13-amd64",
+            "6.12.0-rc1",
+            "2.2.6-pve1",
+            "TrueNAS-SCALE-24.04.2",
+            "8.3.0",
+        ] {
+            assert!(is_version(text), "{text}");
+        }
+        for text in ["6.1.0-annas-box", "8.3.0 of anna", "6.1/x", "anna"] {
+            assert!(!is_version(text), "{text}");
         }
     }
 

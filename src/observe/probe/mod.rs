@@ -26,6 +26,7 @@ mod state;
 mod tools;
 mod units;
 mod users;
+mod versions;
 mod zfs;
 
 #[cfg(test)]
@@ -115,6 +116,7 @@ pub(super) fn script(wanted: &Wanted, limits: Limits) -> Script {
     text.push_str(state::COMMAND);
     let within = Limits::seconds(limits.path);
     text.push_str(&datastores::command(wanted, PRELUDE, within));
+    text.push_str(versions::COMMAND);
     if wanted.addresses {
         text.push_str(addresses::COMMAND);
         text.push_str(fstab::COMMAND);
@@ -169,6 +171,7 @@ pub(super) fn parse(
         hostname: host.hostname,
         machine_id: host.machine_id,
         os: host.os,
+        versions: versions::parse(records),
         arch: host.arch,
         clock,
         skew_ms,

@@ -181,6 +181,8 @@ fn check(scene: &Scene, facts: &NodeFacts) {
     assert_eq!(facts.users.keys().collect::<Vec<_>>(), ["root"]);
     assert!(facts.tools["sh"]);
     assert!(!facts.tools["no such tool"]);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").expect("it is told");
+    assert_eq!(facts.versions.kernel.as_deref(), Some(kernel.trim()));
     let is_own = |address: &std::net::IpAddr| address.is_loopback();
     let sees_addresses = facts.addresses.is_empty() || facts.addresses.iter().any(is_own);
     assert!(sees_addresses, "{:?}", facts.addresses);
@@ -752,7 +754,7 @@ proptest! {
         pairs in proptest::collection::vec(
             (
                 prop::sample::select(vec![
-                    "host.os", "host.machine", "login.uid", "login.groups", "user.0", "mounts", "state.folder",
+                    "host.os", "host.machine", "version.kernel", "version.packages", "login.uid", "login.groups", "user.0", "mounts", "state.folder",
                     "state.registry", "state.binary", "path.0.outcome", "path.1.outcome", "path.1.real",
                     "path.1.stats", "path.1.space", "path.1.empty", "ds.0.marker", "ds.0.managed", "ds.0.source",
                     "ds.0.count", "ds.0.head", "ds.0.proof", "ds.0.foreign", "ds.0.writable", "src.0.readable",
