@@ -8,6 +8,7 @@ the shutdown must be there.
 """
 
 import argparse
+import ctypes
 import fcntl
 import os
 import random
@@ -20,6 +21,7 @@ import time
 import oracle
 from oracle import Broken
 
+CLONE_NEWNS = 0x00020000
 FS_IOC_SHUTDOWN = 0x8004587D
 WITHOUT_FLUSHING_THE_LOG = (2).to_bytes(4, "little")
 IMAGE_BYTES = 320 << 20
@@ -173,6 +175,16 @@ def why_not(kind, folder):
     return None
 
 
+def own_mounts():
+    """Has this process and those that it starts mount for themselves alone, where that can be had.
+
+    Whoever copied the mounts of all (`ip netns exec` does) would keep a filesystem alive that is
+    unmounted here, and the next mount would find it as it was shut down.
+    """
+    if ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0:
+        tool("mount", "--make-rprivate", "/")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", help="the release binary")
@@ -181,6 +193,7 @@ def main():
     parser.add_argument("--only", choices=MAKE, help="one filesystem")
     options = parser.parse_args()
     program = os.path.abspath(options.program)
+    own_mounts()
     folder = tempfile.mkdtemp(prefix="bkpctl-power-")
     failures = []
     try:
