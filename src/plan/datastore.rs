@@ -9,11 +9,13 @@ use crate::plan::container;
 use crate::plan::draft::{Draft, Goal, Ground, Proposal, World};
 use crate::plan::folder::{Folder, Refusal, refusal};
 use crate::plan::mount;
+use crate::plan::phase::Survey;
 use crate::plan::words::{self, shell_word};
 
 /// One datastore with everything its rules look at.
 pub(super) struct Site<'a> {
     pub(super) world: World<'a>,
+    pub(super) survey: &'a Survey<'a>,
     pub(super) name: &'a Name,
     pub(super) datastore: &'a Datastore,
     pub(super) place: &'a Place,
@@ -24,7 +26,12 @@ pub(super) struct Site<'a> {
 }
 
 /// Plans every datastore of a list; those that can't be used are blocked.
-pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
+pub(super) fn datastores<'a>(
+    world: World<'a>,
+    survey: &'a Survey<'a>,
+    names: &[&Name],
+    draft: &mut Draft,
+) {
     for name in names {
         let Some((datastore, place, facts, store)) = world.served(name) else {
             let node = world.home(name).map_or("its node", Name::as_str);
@@ -39,6 +46,7 @@ pub(super) fn datastores(world: World<'_>, names: &[&Name], draft: &mut Draft) {
         };
         let site = Site {
             world,
+            survey,
             name,
             datastore,
             place,

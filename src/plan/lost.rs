@@ -10,7 +10,7 @@ use crate::plan::change::Finding;
 use crate::plan::datastore::Site;
 use crate::plan::draft::{Draft, Ground};
 use crate::plan::folder::{Refusal, refusal};
-use crate::plan::{phase, registry, words};
+use crate::plan::{registry, words};
 
 impl Site<'_> {
     /// Returns what the registry says of the datastore, if it says that there was one
@@ -67,10 +67,9 @@ impl Site<'_> {
     /// No registry lists it there: its machine was replaced, another one answers in its place, or
     /// it is new in that phase. Which of these it is only a person knows.
     pub(super) fn missed(&self, draft: &mut Draft) {
-        let complete = phase::complete(self.world);
         let has_copies = |phase: &&Phase| {
             let mut jobs = phase.jobs.iter();
-            complete.contains(&phase.name) && jobs.any(|job| job.work.fills(self.name))
+            self.survey.was_complete(&phase.name) && jobs.any(|job| job.work.fills(self.name))
         };
         let phases = self.world.topology.phases.iter();
         let phases: Vec<&Name> = phases.filter(has_copies).map(|phase| &phase.name).collect();

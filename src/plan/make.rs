@@ -75,7 +75,7 @@ fn make(world: World<'_>, of: Option<(&Plan, &Selection)>) -> Plan {
     dataset::report(world, &mut draft);
     mount::mounts(world, &stores, &mut draft);
     chain::report(world, &stores, &mut draft);
-    datastore::datastores(world, &stores, &mut draft);
+    datastore::datastores(world, &survey, &stores, &mut draft);
     capacity::shortages(world, &stores, &mut draft);
     thin::report(world, &mut draft);
     vzdump::report(world, &mut draft);

@@ -20,6 +20,13 @@ pub(super) struct Survey<'a> {
     complete: BTreeSet<&'a Name>,
 }
 
+impl Survey<'_> {
+    /// Tells whether a phase was recorded as complete, itself or by a later one.
+    pub(super) fn was_complete(&self, phase: &Name) -> bool {
+        self.recorded.contains_key(phase)
+    }
+}
+
 /// Looks at which phases are open.
 pub(super) fn survey<'a>(world: World<'a>, demands: &Demands<'_>) -> Survey<'a> {
     let recorded = recorded(world);
@@ -41,11 +48,6 @@ pub(super) fn survey<'a>(world: World<'a>, demands: &Demands<'_>) -> Survey<'a> 
         }
     }
     survey
-}
-
-/// Returns the names of the phases that were complete once.
-pub(super) fn complete(world: World<'_>) -> BTreeSet<&Name> {
-    recorded(world).into_keys().collect()
 }
 
 /// Returns the phases that were recorded as complete, and those that came before them.
